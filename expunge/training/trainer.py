@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ def train(
     facts: Mapping[str, Any] | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    looks: Collection[int] = (),
+    stop: Callable[[int, TrainingState], bool] | None = None,
 ) -> Trajectory:
     """Run steps start..T on `table` and write the scored checkpoints and w_T below `directory`.
 
@@ -54,6 +56,7 @@ def train(
         sampling_rate: q of the original run (METHOD section 1); default b/n.
         facts: further entries for the run header (code revision, parent).
         progress: called with (steps done, steps in all).
+        looks, stop: at these steps `stop(step, state)` is asked whether the run ends there.
 
     Raises TrainingDiverged for a NaN loss, UsageError for an unusable config; nothing is recorded then.
     """
@@ -92,7 +95,9 @@ def train(
         step += 1
         if progress is not None:
             progress(step - first, config.steps - first)
-    files.keep(config.steps, state)
+        if stop is not None and step in looks and stop(step, state):
+            break
+    files.keep(step, state)
 
     def checkpoint(t: int) -> Checkpoint:
         lr = learning_rate(config, t)
@@ -104,8 +109,8 @@ def train(
     return Trajectory(
         run=header,
         record_ids=table.record_ids,
-        checkpoints=tuple(checkpoint(t) for t in wanted),
-        final=checkpoint(config.steps),
+        checkpoints=tuple(checkpoint(t) for t in wanted if t < step),
+        final=checkpoint(step),
         directory=directory,
     )
 

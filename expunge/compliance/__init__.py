@@ -1,0 +1,1 @@
+"""Requests, deadlines, the ledger and the certificate. Import the submodules: each loads only what it needs."""

@@ -1,0 +1,99 @@
+"""How is an event appended so that changing the past shows?
+
+Each event carries the SHA-256 of its own row and of the event before it. The hashed value is the canonical JSON of
+`{at, kind, payload, previous_hash, request_id, run_id, seq}`, where payload is the stored text itself. The first
+event follows 64 zeros. A payload's `rows` names every group of ledger rows that the same transaction changed, with
+the group's digest afterwards (`row_digests`): a later change behind the ledger's back shows too. What a chain alone
+cannot show is that its end was cut off; the head in a certificate, or a head written down elsewhere, does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, insert, select
+
+from expunge.compliance.canonical import canonical_json, canonical_text
+from expunge.compliance.models import event
+from expunge.compliance.moments import to_text
+from expunge.compliance.rows import Event
+
+GENESIS = "0" * 64
+HASHED = ("seq", "at", "kind", "request_id", "run_id", "payload", "previous_hash")
+
+
+class ChainCheck(NamedTuple):
+    """Whether every event is as it was written; the first that is not; the hash of the last good one."""
+
+    ok: bool
+    first_bad_seq: int | None
+    head_hash: str
+
+
+class Head(NamedTuple):
+    """The end of the chain."""
+
+    seq: int
+    hash: str
+
+
+def event_hash(row: Mapping[Any, Any]) -> str:
+    """Hex hash of an event row."""
+    return hashlib.sha256(canonical_json({name: row[name] for name in HASHED})).hexdigest()
+
+
+def head_of(connection: Connection) -> Head:
+    """The last event's seq and hash; (0, 64 zeros) before the first."""
+    row = connection.execute(select(event.c.seq, event.c.hash).order_by(event.c.seq.desc()).limit(1)).first()
+    return Head(row.seq, row.hash) if row else Head(0, GENESIS)
+
+
+def append(
+    connection: Connection,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    now: datetime,
+    request_id: str | None = None,
+    run_id: str | None = None,
+) -> Event:
+    """Append one event. The connection must hold the write lock.
+
+    A clock that went backwards does not reorder the chain: the event takes its predecessor's time, and the payload
+    says what the clock read.
+    """
+    last = connection.execute(
+        select(event.c.seq, event.c.at, event.c.hash).order_by(event.c.seq.desc()).limit(1)
+    ).first()
+    at = to_text(now)
+    content = dict(payload)
+    if last is not None and at is not None and at < last.at:
+        content["clock_read"] = at
+        at = last.at
+    row = {
+        "seq": last.seq + 1 if last else 1,
+        "at": at,
+        "kind": kind,
+        "request_id": request_id,
+        "run_id": run_id,
+        "payload": canonical_text(content),
+        "previous_hash": last.hash if last else GENESIS,
+    }
+    row["hash"] = event_hash(row)
+    connection.execute(insert(event).values(row))
+    return Event.from_row(row)
+
+
+def check(rows: Iterable[Mapping[Any, Any]]) -> ChainCheck:
+    """Walk event rows in the order of seq. A missing event is reported under its own seq."""
+    previous, expected = GENESIS, 1
+    for row in rows:
+        if row["seq"] != expected:
+            return ChainCheck(False, expected, previous)
+        if row["previous_hash"] != previous or row["hash"] != event_hash(row):
+            return ChainCheck(False, expected, previous)
+        previous, expected = row["hash"], expected + 1
+    return ChainCheck(True, None, previous)

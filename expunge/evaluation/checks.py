@@ -1,0 +1,162 @@
+"""Which checks there are, and running them: one protocol, a registry by name, Holm's correction, one Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from expunge.errors import UsageError, nearest
+from expunge.evaluation.drift import drift_check
+from expunge.evaluation.evidence import (
+    CheckResult,
+    Claim,
+    Evidence,
+    FailureSignature,
+    Level,
+    OracleRecord,
+)
+from expunge.evaluation.inputs import EvaluationInputs
+from expunge.evaluation.membership import confidence_check, loss_check
+from expunge.evaluation.rank import influence_check
+from expunge.evaluation.requests import request_evidence
+from expunge.evaluation.settings import MAX_GATING, EvaluationSettings
+from expunge.evaluation.share import share_check
+from expunge.evaluation.utility import utility_check, utility_table
+from expunge.evaluation.verdict import holm
+
+LEVEL_WORDS: dict[str, str] = {
+    "oracle": "against models retrained without the records",
+    "pool": "against a pool of models that left out random blocks of records",
+    "oracle-free": "against matched held-out records, without a retrained model",
+}
+
+
+@runtime_checkable
+class Check(Protocol):
+    """A named statistic with controls and a verdict; ``run`` judges at ``settings.level`` and knows no other check."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def run(self, inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult: ...
+
+
+@dataclass(frozen=True)
+class FunctionCheck:
+    """A check made of one function."""
+
+    name: str
+    title: str
+    function: Callable[[EvaluationInputs, EvaluationSettings], CheckResult]
+
+    def run(self, inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
+        return self.function(inputs, settings)
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def register_check(check: Check, *, replace: bool = False) -> Check:
+    """Makes a check known by its name.
+
+    Raises:
+        UsageError: the name is taken and ``replace`` was not asked for.
+    """
+    if check.name in CHECKS and not replace:
+        raise UsageError(f"A check named {check.name!r} exists.", "Choose another name, or say replace=True.")
+    CHECKS[check.name] = check
+    return check
+
+
+for _check in (
+    FunctionCheck("influence", "Distance to models that never saw the records", influence_check),
+    FunctionCheck("influence_share", "Share of the original's influence that is left", share_check),
+    FunctionCheck("mia_loss", "Membership inference on the loss", loss_check),
+    FunctionCheck("mia_confidence", "Membership inference on the confidence", confidence_check),
+    FunctionCheck("utility", "Held-out accuracy against retrained models", utility_check),
+    FunctionCheck("drift", "Prediction drift from a retrained model", drift_check),
+):
+    register_check(_check)
+
+
+def run_checks(
+    inputs: EvaluationInputs,
+    names: Sequence[str] | None = None,
+    gating: Sequence[str] | None = None,
+    settings: EvaluationSettings | None = None,
+    *,
+    level: Level = "oracle",
+    claim: Claim = "MODEL",
+    warnings: Sequence[FailureSignature] = (),
+) -> Evidence:
+    """Every named check (default: all) on one model; ``gating`` (default: the settings') decide, at most three.
+
+    A gating check is run at level / k, the strictest step of Holm's procedure over k gating checks, so its controls
+    and its power are shown at the level it may be held to; a later step that rejects turns its verdict into fail.
+    With fewer oracles than k / level - 1 it says "no power" and how many are needed.
+
+    Raises:
+        UsageError: an unknown name, a gating check that is not run, more than three of them.
+    """
+    settings = settings or EvaluationSettings()
+    chosen = list(CHECKS) if names is None else list(dict.fromkeys(names))
+    deciding = list(settings.gating if gating is None else gating)
+    for name in [*chosen, *deciding]:
+        if name not in CHECKS:
+            raise UsageError(f"There is no check {name!r}.", nearest(name, list(CHECKS)))
+    absent = [name for name in deciding if name not in chosen]
+    if absent:
+        raise UsageError(
+            f"The gating check {absent[0]!r} is not among the checks to run.", "Add it, or let it not gate."
+        )
+    if len(set(deciding)) != len(deciding) or len(deciding) > MAX_GATING:
+        raise UsageError(f"{len(deciding)} gating checks.", f"Name at most {MAX_GATING}, each once.")
+    strict = settings.at_level(settings.level / max(1, len(deciding)))
+    results = [
+        CHECKS[name]
+        .run(inputs, strict if name in deciding else settings)
+        .model_copy(update={"gating": name in deciding})
+        for name in chosen
+    ]
+    results = _after_holm(results, settings.level)
+    return Evidence(
+        level=level,
+        claim=claim,
+        checks=results,
+        requests=request_evidence(inputs, settings),
+        oracles=OracleRecord(
+            count=len(inputs.oracles),
+            verdict=list(inputs.oracle_ids),
+            look=list(inputs.look_ids),
+            held_back=list(inputs.held_back_ids),
+            half_kept=list(inputs.half_kept_ids),
+        ),
+        utility=utility_table(inputs),
+        warnings=list(warnings),
+        words=_words(results, level, inputs),
+    )
+
+
+def _after_holm(results: list[CheckResult], level: float) -> list[CheckResult]:
+    rows = {row.name: row for row in holm([result for result in results if result.gating], level)}
+    after = []
+    for result in results:
+        row = rows.get(result.name)
+        if row and row.rejected and result.sound and result.verdict != "fail":
+            words = f"unlike models that never saw the records (p {row.p_value:.3f} at Holm's level {row.level:.3f})"
+            update = {"verdict": "fail", "little_remembered": False, "words": words}
+            after.append(result.model_copy(update=update))
+        else:
+            after.append(result)
+    return after
+
+
+def _words(results: list[CheckResult], level: Level, inputs: EvaluationInputs) -> str:
+    deciding = [result for result in results if result.gating]
+    verdicts = "; ".join(f"{result.title}: {result.words}" for result in deciding) or "no gating check was run"
+    count = f"{len(inputs.oracles)} of them{', indicative only' if inputs.indicative else ''}"
+    return f"{verdicts}. Judged {LEVEL_WORDS[level]} ({count})."

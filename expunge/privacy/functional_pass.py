@@ -1,0 +1,83 @@
+"""What are the per-example gradient norms of any model at all? Each example alone, through torch.func or plain
+autograd.
+
+This is the definition the fast rules are checked against: the gradient of the loss of the single record, in a batch of
+one. It needs a copy of all gradients per example, which is why the fast rules exist.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from expunge.privacy.per_example_loss import LossFunction, one_by_one
+
+_GRADIENT_CELLS = 1 << 25  # gradient entries held at once: 128 MB of float32
+_MOST_AT_ONCE = 256
+
+# What torch.func raises when a model cannot be vectorised: data-dependent control flow, in-place writes to a buffer, an
+# operator without a rule, out of memory. Errors of the caller's own appear again in the loop and are raised from there.
+VMAP_FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError, IndexError)
+
+
+def trainable(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the parameters with requires_grad, each shared one once: some layers write to theirs in forward."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossFunction, chunk: int | None) -> Tensor:
+    """Norms [n], float64, by vmap(grad) over examples.
+
+    Raises:
+        VMAP_FAILURES: this model cannot be vectorised; `norms_by_loop` can do it.
+    """
+    parameters, rest = trainable(model), fixed(model)
+
+    def one_loss(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        outputs = functional_call(model, {**rest, **values}, (x[None],))
+        return one_by_one(loss(outputs, y[None]))
+
+    def one_squared_norm(x: Tensor, y: Tensor) -> Tensor:
+        slopes = grad(one_loss)(parameters, x, y)
+        return torch.stack([_squared_norm(slope) for slope in slopes.values()]).sum()
+
+    size = sum(value.numel() for value in parameters.values())
+    at_once = chunk or max(1, min(_MOST_AT_ONCE, _GRADIENT_CELLS // size))
+    every: Callable[..., Tensor] = vmap(one_squared_norm, randomness="error")
+    parts = []
+    with warnings.catch_warnings():
+        # a missing batching rule costs time, not correctness
+        warnings.filterwarnings("ignore", message=".*performance drop.*")
+        for i in range(0, len(inputs), at_once):
+            parts.append(every(inputs[i : i + at_once], targets[i : i + at_once]).detach())
+    return torch.cat(parts).sqrt()
+
+
+def norms_by_loop(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossFunction) -> Tensor:
+    """Norms [n], float64, one backward pass per example: slow, and works whenever training does."""
+    parameters = {name: value.requires_grad_() for name, value in trainable(model).items()}
+    result = torch.zeros(len(inputs), dtype=torch.float64, device=next(iter(parameters.values())).device)
+    for i in range(len(inputs)):
+        outputs = functional_call(model, {**fixed(model), **parameters}, (inputs[i : i + 1],))
+        value = one_by_one(loss(outputs, targets[i : i + 1]))
+        if not value.requires_grad:  # this example's loss uses no trainable parameter
+            continue
+        slopes = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+        for slope in slopes:
+            if slope is not None:
+                result[i] += _squared_norm(slope.coalesce().values() if slope.is_sparse else slope)
+    return result.sqrt()
+
+
+def fixed(model: nn.Module) -> dict[str, Tensor]:
+    """Frozen parameters and copies of the buffers: a model that counts its calls must not notice this one."""
+    frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+    return frozen | {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+
+def _squared_norm(values: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(values, dtype=torch.float64).square()

@@ -1,0 +1,166 @@
+"""One YAML per scenario: the single place where a number is set, with a section for each pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from expunge.errors import NotFoundError, UsageError, nearest
+from expunge.training.config import Strict, TrainingConfig
+
+
+class DataSettings(Strict):
+    """name: a loader or "package.module:function". held_out: share kept out of training, by a hash of record ids."""
+
+    name: str
+    options: dict[str, Any] = {}
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    split_seed: int = 0
+
+
+class ModelSettings(Strict):
+    """name: a factory or "package.module:function". registered_as: its name in the Model Control Plane."""
+
+    name: str
+    options: dict[str, Any] = {}
+    registered_as: str
+
+    @field_validator("registered_as")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value or not all(c.isalnum() or c in "-_." for c in value):
+            raise ValueError("use letters, digits, '-', '_' and '.'")
+        return value
+
+
+class ScoringSettings(Strict):
+    """order: Renyi order. batch: records per pass. r0: assumed median of ||g||/s for plain SGD."""
+
+    order: float = Field(default=8, gt=1)
+    batch: int = Field(default=512, gt=0)
+    r0: float = Field(default=1.0, gt=0)
+
+
+class CalibrationConfig(Strict):
+    """Sizes of the calibration run: see expunge.unlearning.calibration.CalibrationSettings."""
+
+    bins: tuple[float, ...] = (0, 5, 15, 40, 100)
+    set_size: int = Field(default=40, gt=0)
+    oracles: int = Field(default=10, ge=3)
+    runs: int = Field(default=2, ge=1)
+    rewind_shares: tuple[float, ...] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+    fine_tune_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
+    folds: int = Field(default=4, ge=2)
+    repeats: int = Field(default=2, ge=1)
+    seed: int = Field(default=1, ge=0)
+
+
+class PlanningConfig(Strict):
+    """target: excess that counts as forgotten. caution: share of pilots that may have needed an earlier point."""
+
+    target: float = Field(default=0.10, gt=0, lt=1)
+    caution: float = Field(default=0.25, ge=0, le=1)
+    max_cost: float = Field(default=1.0, gt=0)
+    method: str | None = None
+
+
+class EvaluationConfig(Strict):
+    """Reference models by purpose, the checks that gate (at most three, named beforehand), margins."""
+
+    look_oracles: int = Field(default=20, ge=5)
+    verdict_oracles: int = Field(default=40, ge=19)
+    held_back: int = Field(default=5, ge=1)
+    half_kept: int = Field(default=10, ge=2)
+    checks: tuple[str, ...] = ("influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift")
+    gating: tuple[str, ...] = Field(default=("influence", "drift"), max_length=3)
+    utility_margin: float = Field(default=0.02, gt=0)
+    seed: int = Field(default=2, ge=0)
+
+
+class DeletionConfig(Strict):
+    """purge_prefix: what becomes of checkpoints before a rewind point (COMPLIANCE)."""
+
+    purge_prefix: str = Field(default="destroy", pattern="^destroy$")
+    within_days: int = Field(default=30, ge=0)
+    seed: int = Field(default=3, ge=0)
+
+
+class ProjectSettings(Strict):
+    """A whole scenario."""
+
+    data: DataSettings
+    model: ModelSettings
+    training: TrainingConfig
+    scoring: ScoringSettings = ScoringSettings()
+    calibration: CalibrationConfig = CalibrationConfig()
+    planning: PlanningConfig = PlanningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    deletion: DeletionConfig = DeletionConfig()
+
+    def digest(self) -> str:
+        """SHA-256 of the settings in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def load_settings(path: Path, overrides: Iterable[str] = ()) -> ProjectSettings:
+    """Read a YAML file and apply `key.path=value` overrides.
+
+    Raises NotFoundError for a missing file, UsageError for YAML that cannot be read, an unknown key (with the nearest
+    valid one) or a value out of range.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"No configuration {path}.", "See configs/ for those that ship, or run `expunge init DIR`.")
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML: {error}.") from error
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path} holds no settings.", "Start from one of configs/.")
+    for override in overrides:
+        _set(raw, override)
+    return parse_settings(raw, str(path))
+
+
+def parse_settings(raw: Mapping[str, Any], where: str) -> ProjectSettings:
+    """Settings from a mapping; `where` names it in errors."""
+    try:
+        return ProjectSettings.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(
+                f"{where}: unknown key {place!r}.", nearest(str(first["loc"][-1]), _keys(first["loc"]))
+            ) from None
+        raise UsageError(f"{where}: {place}: {first['msg']}.", f"It is {first['input']!r} now.") from None
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """Valid keys of the section that holds the unknown key."""
+    section: type[BaseModel] = ProjectSettings
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        kind = field.annotation if field is not None else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        section = kind
+    return list(section.model_fields)
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {override!r} is not of the form key.path=value.")
+    *parents, last = path.split(".")
+    at = raw
+    for part in parents:
+        at = at.setdefault(part, {})
+        if not isinstance(at, dict):
+            raise UsageError(f"--set {override!r}: {part!r} is no section.")
+    at[last] = yaml.safe_load(value)

@@ -1,0 +1,221 @@
+"""How much unlearning do records of a given privacy loss need? Measured on pilot forget sets, before any request.
+
+Each pilot set is forgotten in every candidate way and compared with oracles of its own. What is kept is small: per
+set the share of its loss that may have been spent before the rewind point (METHOD section 6), and the steps that
+fine-tuning needed, if it got there at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.data import RecordTable
+from expunge.evaluation.confidence import logit_confidence
+from expunge.evaluation.influence import model_influence
+from expunge.privacy.scores import PrivacyLosses
+from expunge.training import StackedJob, Trajectory, predict, train_stacked
+from expunge.training.randomness import derived_seed
+from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.plan import Document
+from expunge.unlearning.predictor import BudgetPredictor, PilotCandidate, PilotSet, fit_predictor
+from expunge.unlearning.share_curve import share_before
+
+
+class CalibrationSettings(Document):
+    """Sizes of the calibration run; configs/ sets them.
+
+    Attributes:
+        bins: edges of the difficulty bins in percent from the hardest; one pilot set is drawn from each, and one from all.
+        set_size: records per pilot set. oracles: oracles per pilot set. runs: unlearned models per candidate.
+        rewind_shares: rewind points as shares of training. fine_tune_shares: fine-tuning steps as shares of training.
+        folds, repeats: cross-fitting of difficulty.
+    """
+
+    bins: tuple[float, ...] = (0, 5, 15, 40, 100)
+    set_size: int = 40
+    oracles: int = 10
+    runs: int = 2
+    rewind_shares: tuple[float, ...] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+    fine_tune_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
+    folds: int = 4
+    repeats: int = 2
+
+
+@dataclass(frozen=True)
+class PlantedOutputs:
+    """The hardest pilot set, which the original certainly remembers: outputs that show what the checks can see.
+
+    original [m, classes]; oracles [R, m, classes] and held_back [H, m, classes] left it out; targets [m].
+    """
+
+    record_ids: tuple[str, ...]
+    targets: NDArray[np.int64]
+    original: NDArray[np.float32]
+    oracles: NDArray[np.float32]
+    held_back: NDArray[np.float32]
+
+
+def pilot_sets(losses: PrivacyLosses, settings: CalibrationSettings, seed: int) -> dict[str, tuple[str, ...]]:
+    """One random set from each bin of difficulty and one from all records, by name."""
+    order = np.argsort(-losses.total, kind="stable")
+    n = len(order)
+    rng = np.random.default_rng(derived_seed(seed, "pilots"))
+    sets = {}
+    spans = [*zip(settings.bins[:-1], settings.bins[1:], strict=True), (0.0, 100.0)]
+    for low, high in spans:
+        span = order[int(n * low / 100) : max(int(n * high / 100), int(n * low / 100) + 1)]
+        rows = rng.choice(span, size=min(settings.set_size, len(span)), replace=False)
+        name = "random" if (low, high) == (0.0, 100.0) and len(spans) > 1 else f"hardest {low:g} to {high:g} %"
+        sets[name] = tuple(losses.record_ids[i] for i in sorted(rows))
+    return sets
+
+
+def calibrate(
+    trajectory: Trajectory,
+    table: RecordTable,
+    losses: PrivacyLosses,
+    settings: CalibrationSettings,
+    *,
+    target: float,
+    planted_oracles: int,
+    planted_held_back: int,
+    seed: int,
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> tuple[BudgetPredictor, PlantedOutputs]:
+    """Run the pilots and fit the predictor. `table` must hold the training records of the trajectory.
+
+    Args:
+        target: excess that counts as forgotten. planted_oracles, planted_held_back: oracles for the hardest set.
+        report: called with (what is running, steps done, steps in all).
+    """
+    procedure = Procedure.of(trajectory)
+    rows = table.rows(trajectory.record_ids)
+    sets = pilot_sets(losses, settings, seed)
+    names = list(sets)
+    forget = {name: table.rows(ids) for name, ids in sets.items()}
+    retain = {name: np.setdiff1d(rows, forget[name]) for name in names}
+    original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), table)
+
+    counts = dict.fromkeys(names, settings.oracles)
+    counts[names[0]] = max(settings.oracles, planted_oracles + planted_held_back)
+    jobs = [
+        StackedJob(derived_seed(seed, f"pilot-oracle:{name}", i), retain[name])
+        for name in names
+        for i in range(counts[name])
+    ]
+    logits = train_stacked(
+        procedure.spec, table, procedure.config, jobs, procedure.sampling_rate,
+        progress=lambda d, t: report("oracles of the pilot sets", d, t),
+    ).logits(table)  # fmt: skip
+    ends = np.cumsum([counts[name] for name in names])
+    oracles = dict(zip(names, np.split(logits, ends[:-1]), strict=True))
+
+    measured: dict[str, list[PilotCandidate]] = {name: [] for name in names}
+    for method, amount in _candidates(trajectory, settings):
+        runs = _unlearn_all(trajectory, table, method, amount, retain, settings.runs, seed, report)
+        for name in names:
+            excess = [_excess(run, original, oracles[name], table.targets, forget[name]) for run in runs[name]]
+            measured[name].append(
+                PilotCandidate(
+                    method=method,
+                    amount=amount,
+                    steps=METHODS_STEPS[method](procedure.config.steps, amount),
+                    share_spent=share_before(losses, sets[name], amount) if method == "rewind" else None,
+                    excess=float(np.mean(excess)),
+                )
+            )
+    pilots = [
+        PilotSet(
+            name=name,
+            size=len(forget[name]),
+            mean_loss=float(np.mean(losses.select(sets[name]).total)),
+            energy=_energy(original, oracles[name], table.targets, forget[name]),
+            candidates=tuple(measured[name]),
+        )
+        for name in names
+    ]
+    hardest = names[0]
+    own = oracles[hardest][:, forget[hardest]]
+    planted = PlantedOutputs(
+        record_ids=sets[hardest],
+        targets=table.targets[forget[hardest]],
+        original=original[forget[hardest]],
+        oracles=own[: len(own) - planted_held_back],
+        held_back=own[len(own) - planted_held_back :],
+    )
+    return fit_predictor(pilots, target, procedure.config.steps), planted
+
+
+METHODS_STEPS: dict[str, Callable[[int, int], int]] = {
+    "rewind": lambda total, amount: total - amount,
+    "fine_tune": lambda total, amount: amount,
+    "noisy_fine_tune": lambda total, amount: amount,
+}
+
+
+def _candidates(trajectory: Trajectory, settings: CalibrationSettings) -> list[tuple[str, int]]:
+    """(method, amount) for every pilot; only rewind points whose checkpoints still exist."""
+    total = Procedure.of(trajectory).config.steps
+    kept = [c.step for c in trajectory.kept if 0 < c.step < total]
+    points = (
+        sorted({min(kept, key=lambda s: abs(s - share * total)) for share in settings.rewind_shares}) if kept else []
+    )
+    tuned = [max(1, round(share * total)) for share in settings.fine_tune_shares]
+    return [("rewind", p) for p in points] + [(m, k) for m in ("fine_tune", "noisy_fine_tune") for k in tuned]
+
+
+def _unlearn_all(
+    trajectory: Trajectory,
+    table: RecordTable,
+    method: str,
+    amount: int,
+    retain: dict[str, NDArray[np.int64]],
+    runs: int,
+    seed: int,
+    report: Callable[[str, int, int], None],
+) -> dict[str, NDArray[np.float32]]:
+    """Every pilot set forgotten `runs` times in one stack: logits [runs, n, classes] by set."""
+    procedure = Procedure.of(trajectory)
+    continuation = METHODS[method].continuation(trajectory, amount, seed)
+    jobs = [
+        StackedJob(derived_seed(seed, f"pilot:{method}:{amount}:{name}", i), rows)
+        for name, rows in retain.items()
+        for i in range(runs)
+    ]
+    logits = train_stacked(
+        procedure.spec, table, continuation.config, jobs, procedure.sampling_rate, start=continuation.start,
+        progress=lambda d, t: report(f"{method} {amount}", d, t),
+    ).logits(table)  # fmt: skip
+    return dict(zip(retain, np.split(logits, len(retain)), strict=True))
+
+
+def _excess(
+    run: NDArray[np.float32],
+    original: NDArray[np.float32],
+    oracles: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> float:
+    """Share of the original's squared distance to the oracles that is left; 0 where there was none to lose."""
+    y = targets[rows]
+    result = model_influence(
+        logit_confidence(run[rows], y), logit_confidence(oracles[:, rows], y), logit_confidence(original[rows], y)
+    )
+    return float(result.excess) if result.excess is not None else 0.0
+
+
+def _energy(
+    original: NDArray[np.float32], oracles: NDArray[np.float32], targets: NDArray[np.int64], rows: NDArray[np.int64]
+) -> float:
+    y = targets[rows]
+    of_original = logit_confidence(original[rows], y)
+    return float(model_influence(of_original, logit_confidence(oracles[:, rows], y), of_original).energy)
+
+
+def expected_sets(settings: CalibrationSettings) -> Sequence[str]:
+    """Names of the pilot sets, for messages."""
+    return [f"{a:g}-{b:g} %" for a, b in zip(settings.bins[:-1], settings.bins[1:], strict=True)] + ["random"]

@@ -1,0 +1,97 @@
+"""What is decided before a run, and what is on record after it: the plan, its alternatives, and the run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MethodName = Literal["fine_tune", "noisy_fine_tune", "rewind", "retrain"]
+
+
+class Document(BaseModel):
+    """Base of what is written as JSON: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Candidate(Document):
+    """One way to forget, with what it is predicted to cost and to leave.
+
+    Attributes:
+        rewind_step: rewind only: the checkpoint to restart from.
+        steps: training steps it takes. cost: examples trained on, as a share of retraining.
+        predicted_excess: share of the original's distance from the oracles that is left (METHOD section 7);
+            None when the calibration cannot tell.
+        allowed: whether the prediction meets the target; `why` says so in words.
+    """
+
+    method: MethodName
+    rewind_step: int | None = None
+    steps: int
+    cost: float
+    share_spent: float | None = None
+    predicted_excess: float | None = None
+    allowed: bool
+    why: str
+
+
+class RequestDifficulty(Document):
+    """One request's records: how many are in the training set, and how hard they are among all of it (percent)."""
+
+    request_id: str
+    records: int
+    percentile: float
+    loss: float
+
+
+class UnlearningPlan(Document):
+    """Method, budget, predicted cost and the reason; holds request ids and numbers, never features or record ids."""
+
+    format: Literal["expunge.plan/1"] = "expunge.plan/1"
+    model_version: str
+    requests: tuple[RequestDifficulty, ...]
+    forget_records: int
+    retain_records: int
+    set_kind: str
+    set_loss: float | None
+    method: MethodName
+    rewind_step: int | None = None
+    predicted_steps: int
+    predicted_interval: tuple[int, int]
+    interval_note: str
+    budget_steps: int = Field(description="never more than this; retraining takes `retrain_steps`")
+    retrain_steps: int
+    predicted_cost: float
+    attempts: tuple[int, ...] = Field(default=(), description="rewind: checkpoints to try, latest first")
+    target: float
+    reason: str
+    fallback_reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    alternatives: tuple[Candidate, ...] = ()
+
+
+class Look(Document):
+    """One stopping look: after how many steps, what was measured against the look oracles, and the decision."""
+
+    steps_spent: int
+    start_step: int
+    excess: float | None
+    p_value: float
+    passed: bool
+    words: str
+
+
+class UnlearningRun(Document):
+    """What was spent and why it stopped. Costs are shares of one retraining (examples through forward+backward)."""
+
+    format: Literal["expunge.run/1"] = "expunge.run/1"
+    method: MethodName
+    rewind_step: int | None
+    steps_spent: int
+    stop_reason: str
+    looks: tuple[Look, ...]
+    seeds: dict[str, int | list[int]]
+    cost: dict[str, float]
+    guarantee: Literal["exact", "empirical"]
+    seconds: float | None = None

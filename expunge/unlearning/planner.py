@@ -1,0 +1,226 @@
+"""Which method, from which checkpoint, at what cost? The cheapest that the calibration says meets the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from expunge.errors import UsageError
+from expunge.privacy.forget_sets import ForgetSet
+from expunge.privacy.scores import PrivacyLosses
+from expunge.training import Trajectory
+from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.plan import Candidate, Document, MethodName, RequestDifficulty, UnlearningPlan
+from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.share_curve import share_before
+
+
+class PlanningSettings(Document):
+    """target: excess that counts as forgotten. caution: share of pilots that would have needed an earlier point.
+
+    `method` and `max_cost` (share of retraining) override the choice.
+    """
+
+    target: float = 0.10
+    caution: float = 0.25
+    max_cost: float = 1.0
+    method: MethodName | None = None
+
+
+def make_plan(
+    forget: ForgetSet,
+    requests: Mapping[str, Sequence[str]],
+    losses: PrivacyLosses,
+    trajectory: Trajectory,
+    predictor: BudgetPredictor | None,
+    settings: PlanningSettings,
+    *,
+    model_version: str,
+    retrain_because: str | None = None,
+) -> UnlearningPlan:
+    """Plan one run for all requests together.
+
+    Args:
+        requests: record ids in the training set by request id; for a trial of a built set it is empty.
+        retrain_because: a reason not to look for anything cheaper (a failed gate).
+
+    Raises UsageError when nothing would be left to train on.
+    """
+    procedure = Procedure.of(trajectory)
+    total = procedure.config.steps
+    retain_records = len(trajectory.record_ids) - len(forget.record_ids)
+    if retain_records < max(procedure.config.batch_size, losses.total.size // 100):
+        raise UsageError(
+            f"The forget set leaves {retain_records} of {len(trajectory.record_ids)} training records.",
+            "Nothing useful can be trained on the rest: destroy the model instead.",
+        )
+    candidates = _rewinds(forget, losses, trajectory, predictor, settings)
+    candidates += [_fine_tune(name, predictor, total) for name in ("fine_tune", "noisy_fine_tune")]
+    retrain = Candidate(
+        method="retrain", steps=total, cost=1.0, predicted_excess=0.0, allowed=True, why="exact by construction"
+    )
+    candidates.append(retrain)
+    chosen, reason = _choose(candidates, retrain, predictor, settings, retrain_because)
+    interval, note = _interval(chosen, candidates, predictor, total)
+    return UnlearningPlan(
+        model_version=model_version,
+        requests=tuple(_difficulty(r, ids, losses) for r, ids in requests.items()),
+        forget_records=len(forget.record_ids),
+        retain_records=retain_records,
+        set_kind=forget.kind,
+        set_loss=forget.set_loss,
+        method=chosen.method,
+        rewind_step=chosen.rewind_step,
+        predicted_steps=chosen.steps,
+        predicted_interval=interval,
+        interval_note=note,
+        budget_steps=_budget(chosen, interval, total),
+        retrain_steps=total,
+        predicted_cost=chosen.cost,
+        attempts=_attempts(chosen, interval, trajectory, total),
+        target=settings.target,
+        reason=reason,
+        fallback_reason=retrain_because,
+        warnings=tuple(_warnings(forget, losses, predictor)),
+        alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
+    )
+
+
+def _rewinds(
+    forget: ForgetSet,
+    losses: PrivacyLosses,
+    trajectory: Trajectory,
+    predictor: BudgetPredictor | None,
+    settings: PlanningSettings,
+) -> list[Candidate]:
+    safe = predictor.safe_share(settings.caution) if predictor is not None else None
+    total = Procedure.of(trajectory).config.steps
+    made = []
+    for checkpoint in trajectory.kept:
+        if not 0 < checkpoint.step < total:
+            continue
+        share = share_before(losses, forget.record_ids, checkpoint.step)
+        if predictor is None:
+            allowed, why, excess = False, "no calibration for this model: what it would leave is unknown", None
+        elif safe is None:
+            allowed, why, excess = True, "no pilot set left anything measurable in the original", None
+        else:
+            excess = predictor.excess_at(share)
+            allowed = share <= safe
+            why = f"{share:.0%} of the set's privacy loss was spent before it; up to {safe:.0%} was forgotten by pilots"
+        made.append(
+            Candidate(
+                method="rewind", rewind_step=checkpoint.step, steps=total - checkpoint.step,
+                cost=(total - checkpoint.step) / total, share_spent=share, predicted_excess=excess,
+                allowed=allowed, why=why,
+            )
+        )  # fmt: skip
+    return made
+
+
+def _fine_tune(name: str, predictor: BudgetPredictor | None, total: int) -> Candidate:
+    method: MethodName = "fine_tune" if name == "fine_tune" else "noisy_fine_tune"
+    steps = predictor.steps_for(name) if predictor is not None else None
+    if steps is None:
+        why = "not every pilot set was forgotten within the cap" if predictor else "no calibration for this model"
+        return Candidate(method=method, steps=total, cost=1.0, allowed=False, why=why)
+    return Candidate(
+        method=method,
+        steps=steps,
+        cost=steps / total,
+        allowed=True,
+        why=f"{steps} steps were enough for every pilot set",
+    )
+
+
+def _choose(
+    candidates: list[Candidate],
+    retrain: Candidate,
+    predictor: BudgetPredictor | None,
+    settings: PlanningSettings,
+    retrain_because: str | None,
+) -> tuple[Candidate, str]:
+    if retrain_because is not None:
+        return retrain, f"retrain: {retrain_because}"
+    if settings.method is not None:
+        own = [c for c in candidates if c.method == settings.method]
+        if not own:
+            raise UsageError(f"Method {settings.method!r} is not possible here: no checkpoint is left.", "Use retrain.")
+        best = min(own, key=lambda c: (not c.allowed, c.cost))
+        return best, f"{best.method} was asked for; {best.why}"
+    allowed = [c for c in candidates if c.allowed and c.cost <= settings.max_cost]
+    if predictor is None:
+        return retrain, "retrain: there is no calibration for this model, so nothing cheaper can be promised"
+    best = min(allowed or [retrain], key=lambda c: c.cost)
+    if best.method == "retrain":
+        return retrain, "retrain: nothing cheaper is predicted to meet the target"
+    return best, f"the cheapest that is predicted to meet the target of {settings.target:.0%}: {best.why}"
+
+
+def _interval(
+    chosen: Candidate, candidates: list[Candidate], predictor: BudgetPredictor | None, total: int
+) -> tuple[tuple[int, int], str]:
+    """Steps needed if the set were like the easiest and like the hardest of the pilots."""
+    if chosen.method != "rewind" or predictor is None or not predictor.critical_shares:
+        return (chosen.steps, chosen.steps), "known in advance"
+    low, high = predictor.critical_shares[0], predictor.critical_shares[-1]
+
+    def steps(share: float) -> int:
+        fits = [c.steps for c in candidates if c.method == "rewind" and (c.share_spent or 0.0) <= share]
+        return min(fits, default=total)
+
+    note = f"range over {len(predictor.critical_shares)} pilot sets with something to forget: indicative, no stated coverage"
+    return (min(steps(high), chosen.steps), max(steps(low), chosen.steps)), note
+
+
+def _attempts(chosen: Candidate, interval: tuple[int, int], trajectory: Trajectory, total: int) -> tuple[int, ...]:
+    """Rewind points, latest first; an earlier one follows only if both together stay cheaper than retraining."""
+    if chosen.method != "rewind" or chosen.rewind_step is None:
+        return ()
+    deeper = [c.step for c in trajectory.kept if 0 < c.step <= total - interval[1]]
+    if deeper and deeper[-1] < chosen.rewind_step and chosen.steps + interval[1] < total:
+        return (chosen.rewind_step, deeper[-1])
+    return (chosen.rewind_step,)
+
+
+def _budget(chosen: Candidate, interval: tuple[int, int], total: int) -> int:
+    if chosen.method != "rewind":
+        return chosen.steps
+    both = chosen.steps + interval[1]
+    return both if interval[1] > chosen.steps and both < total else chosen.steps
+
+
+def _difficulty(request_id: str, ids: Sequence[str], losses: PrivacyLosses) -> RequestDifficulty:
+    return RequestDifficulty(
+        request_id=request_id,
+        records=len(ids),
+        percentile=float(np.mean(losses.percentile(ids))),
+        loss=float(np.mean(losses.select(ids).total)),
+    )
+
+
+def _warnings(forget: ForgetSet, losses: PrivacyLosses, predictor: BudgetPredictor | None) -> list[str]:
+    from expunge.privacy.scores import flat_distribution_warning
+
+    found = []
+    flat = flat_distribution_warning(losses.total)
+    if flat:
+        found.append(flat)
+    if predictor is not None:
+        mean = float(np.mean(losses.select(forget.record_ids).total))
+        low, high = predictor.loss_range
+        if not low <= mean <= high:
+            found.append(f"extrapolated: mean privacy loss {mean:.3g} lies outside the pilots' {low:.3g} to {high:.3g}")
+        if predictor.measurable < 19:
+            found.append(f"{predictor.measurable} measurable pilot sets: the prediction is indicative")
+    return found
+
+
+def _shown(candidates: list[Candidate]) -> list[Candidate]:
+    """Alternatives worth a line: each method's own, and every fourth rewind point."""
+    rewinds = [c for c in candidates if c.method == "rewind"]
+    return rewinds[:: max(1, len(rewinds) // 8)] + [c for c in candidates if c.method != "rewind"]
+
+
+__all__ = ["METHODS", "PlanningSettings", "make_plan"]

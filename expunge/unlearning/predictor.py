@@ -1,0 +1,171 @@
+"""From pilots to a prediction: how far back must a set be rewound, and does fine-tuning get there?
+
+The figure fitted is a set's critical share: the largest share of its cumulative privacy loss that may have been spent
+before the rewind point if what is left of the original's influence is to stay below the target (METHOD section 6).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from expunge.unlearning.plan import Document
+
+# Below this energy S_o/m the original is like the oracles and shares of it mean nothing (METHOD section 7).
+MEASURABLE_ENERGY = 0.25
+
+
+class PilotCandidate(Document):
+    """One way in which a pilot set was forgotten, and the excess it left (mean over runs)."""
+
+    method: str
+    amount: int
+    steps: int
+    share_spent: float | None
+    excess: float
+
+
+class PilotSet(Document):
+    """A pilot set: its mean privacy loss, the original's energy S_o/m on it, and every candidate's result."""
+
+    name: str
+    size: int
+    mean_loss: float
+    energy: float
+    candidates: tuple[PilotCandidate, ...]
+
+    @property
+    def measurable(self) -> bool:
+        return self.energy > MEASURABLE_ENERGY
+
+
+class LawFit(Document):
+    """A law for steps needed against mean privacy loss, with its leave-one-out error in steps."""
+
+    name: str
+    coefficients: tuple[float, ...]
+    error: float | None
+
+
+class BudgetPredictor(Document):
+    """What the pilots say. Critical shares are sorted; `fine_tune_steps` are None where the cap was not enough."""
+
+    format: Literal["expunge.predictor/1"] = "expunge.predictor/1"
+    target: float
+    retrain_steps: int
+    pilots: tuple[PilotSet, ...]
+    critical_shares: tuple[float, ...]
+    fine_tune_steps: dict[str, tuple[int | None, ...]]
+    loss_range: tuple[float, float]
+    laws: tuple[LawFit, ...]
+    model: dict[str, object] = {}
+    data_fingerprint: str = ""
+    model_version: str = ""
+
+    @property
+    def measurable(self) -> int:
+        return sum(p.measurable for p in self.pilots)
+
+    def safe_share(self, caution: float) -> float | None:
+        """The critical share that a fraction 1 - caution of the measurable pilots reach; None without any."""
+        return float(np.quantile(self.critical_shares, caution)) if self.critical_shares else None
+
+    def excess_at(self, share: float) -> float | None:
+        """Predicted excess after rewinding to where `share` of the loss was spent; monotone in the share."""
+        points = sorted(
+            (c.share_spent, c.excess)
+            for p in self.pilots
+            if p.measurable
+            for c in p.candidates
+            if c.share_spent is not None
+        )
+        if not points:
+            return None
+        from sklearn.isotonic import IsotonicRegression
+
+        x, y = np.array(points).T
+        fit = IsotonicRegression(y_min=0.0, out_of_bounds="clip").fit(np.append(x, 0.0), np.append(y, 0.0))
+        return float(fit.predict([share])[0])
+
+    def steps_for(self, method: str) -> int | None:
+        """Fine-tuning steps that were enough for every measurable pilot; None when one needed more than the cap."""
+        needed = self.fine_tune_steps.get(method, ())
+        return max(k for k in needed if k is not None) if needed and None not in needed else None
+
+
+def fit_predictor(pilots: list[PilotSet], target: float, retrain_steps: int) -> BudgetPredictor:
+    """Critical shares and fine-tuning steps of the measurable pilots, and the laws compared."""
+    measurable = [p for p in pilots if p.measurable]
+    shares = [_critical_share(p, target) for p in measurable]
+    tuned = {
+        method: tuple(_steps_needed(p, method, target) for p in measurable)
+        for method in ("fine_tune", "noisy_fine_tune")
+    }
+    losses = [p.mean_loss for p in pilots]
+    return BudgetPredictor(
+        target=target,
+        retrain_steps=retrain_steps,
+        pilots=tuple(pilots),
+        critical_shares=tuple(sorted(shares)),
+        fine_tune_steps=tuned,
+        loss_range=(min(losses), max(losses)) if losses else (0.0, 0.0),
+        laws=_laws(measurable, target, retrain_steps),
+    )
+
+
+def _rewinds(pilot: PilotSet) -> list[PilotCandidate]:
+    return sorted((c for c in pilot.candidates if c.method == "rewind"), key=lambda c: c.amount)
+
+
+def _critical_share(pilot: PilotSet, target: float) -> float:
+    """Share at which excess first exceeds the target going forward in time, interpolated; 0 when it always does."""
+    last = (0.0, 0.0)
+    for candidate in _rewinds(pilot):
+        share = candidate.share_spent or 0.0
+        if candidate.excess > target:
+            rise = candidate.excess - last[1]
+            return last[0] + (share - last[0]) * ((target - last[1]) / rise if rise > 0 else 0.0)
+        last = (share, max(candidate.excess, last[1], 0.0))
+    return last[0]
+
+
+def _steps_needed(pilot: PilotSet, method: str, target: float) -> int | None:
+    """Fewest steps from which every longer run of the pilot stays under the target; None when none does."""
+    runs = sorted((c for c in pilot.candidates if c.method == method), key=lambda c: -c.amount)
+    enough: int | None = None
+    for candidate in runs:
+        if candidate.excess > target:
+            break
+        enough = candidate.amount
+    return enough
+
+
+def _laws(pilots: list[PilotSet], target: float, retrain_steps: int) -> tuple[LawFit, ...]:
+    """Steps needed against mean loss P: constant, k = c0 + c1 ln P (the paper's), k = c0 + c1 P."""
+    needed = []
+    for pilot in pilots:
+        fits = [c.steps for c in _rewinds(pilot) if c.excess <= target]
+        needed.append(min(fits) if fits else retrain_steps)
+    k = np.array(needed, dtype=float)
+    p = np.array([max(pilot.mean_loss, 1e-12) for pilot in pilots])
+    fits = []
+    for name, design in (
+        ("constant", np.ones((len(k), 1))),
+        ("logarithmic", np.column_stack([np.ones(len(k)), np.log(p)])),
+        ("linear", np.column_stack([np.ones(len(k)), p])),
+    ):
+        if len(k) < design.shape[1] + 2:
+            continue
+        full = np.linalg.lstsq(design, k, rcond=None)[0]
+        errors = []
+        for i in range(len(k)):
+            others = np.arange(len(k)) != i
+            fit = np.linalg.lstsq(design[others], k[others], rcond=None)[0]
+            errors.append(abs(float(design[i] @ fit) - k[i]))
+        error = float(np.mean(errors))
+        fits.append(
+            LawFit(name=name, coefficients=tuple(map(float, full)), error=error if math.isfinite(error) else None)
+        )
+    return tuple(fits)

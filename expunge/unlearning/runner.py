@@ -1,0 +1,121 @@
+"""Carry out a plan: spend at most its budget, stop on evidence, leave a new trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.data import RecordTable
+from expunge.training import Trajectory
+from expunge.training.randomness import derived_seed
+from expunge.training.state import TrainingState
+from expunge.training.trainer import Progress
+from expunge.unlearning.methods import METHODS, apply
+from expunge.unlearning.plan import Look, UnlearningPlan, UnlearningRun
+from expunge.unlearning.stopping import LookReference
+
+FINE_TUNE_LOOKS = 4
+
+
+def unlearn(
+    plan: UnlearningPlan,
+    trajectory: Trajectory,
+    retain: RecordTable,
+    reference: LookReference | None,
+    directory: Path,
+    *,
+    seed: int,
+    facts: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> tuple[UnlearningRun, Trajectory]:
+    """Run the planned method on the retain set.
+
+    A rewind is looked at when its schedule is finished; if the look fails and the plan's budget allows, an earlier
+    point follows. Fine-tuning is looked at FINE_TUNE_LOOKS times on its way. Retraining needs no look.
+
+    Args:
+        reference: what looks compare with; None only for retraining.
+        directory: working folder; a killed run goes on from what lies there.
+    """
+    method = METHODS[plan.method]
+    if plan.method == "retrain" or reference is None:
+        own = derived_seed(seed, plan.method)
+        result = apply(method, trajectory, retain, 0, own, directory / plan.method, facts, progress)
+        return _record(plan, result.total_steps, "retrained from initialisation", (), [own], None), result
+    if plan.method == "rewind":
+        return _rewind(plan, trajectory, retain, reference, directory, seed, facts, progress)
+    return _fine_tune(plan, trajectory, retain, reference, directory, seed, facts, progress)
+
+
+def _rewind(
+    plan: UnlearningPlan,
+    trajectory: Trajectory,
+    retain: RecordTable,
+    reference: LookReference,
+    directory: Path,
+    seed: int,
+    facts: Mapping[str, Any],
+    progress: Progress | None,
+) -> tuple[UnlearningRun, Trajectory]:
+    looks: list[Look] = []
+    seeds: list[int] = []
+    spent = 0
+    result: Trajectory | None = None
+    point = plan.attempts[0]
+    for point in plan.attempts:
+        seeds.append(derived_seed(seed, "rewind", point))
+        folder = directory / f"rewind_{point:07d}"
+        result = apply(METHODS["rewind"], trajectory, retain, point, seeds[-1], folder, facts, progress)
+        spent += result.total_steps - point
+        state = result.state(result.final).model_state()
+        looks.append(reference.look(state, spent, point))
+        if looks[-1].passed:
+            break
+    assert result is not None  # a plan to rewind has at least one attempt
+    reason = f"evidence: {looks[-1].words}" if looks[-1].passed else f"budget spent: {looks[-1].words}"
+    return _record(plan, spent, reason, tuple(looks), seeds, point), result
+
+
+def _fine_tune(
+    plan: UnlearningPlan,
+    trajectory: Trajectory,
+    retain: RecordTable,
+    reference: LookReference,
+    directory: Path,
+    seed: int,
+    facts: Mapping[str, Any],
+    progress: Progress | None,
+) -> tuple[UnlearningRun, Trajectory]:
+    own = derived_seed(seed, plan.method)
+    first = trajectory.total_steps
+    at = [first + max(1, plan.budget_steps * i // FINE_TUNE_LOOKS) for i in range(1, FINE_TUNE_LOOKS + 1)]
+    looks: list[Look] = []
+
+    def stop(step: int, state: TrainingState) -> bool:
+        looks.append(reference.look(state.model_state(), step - first, first))
+        return looks[-1].passed
+
+    result = apply(
+        METHODS[plan.method], trajectory, retain, plan.budget_steps, own, directory / plan.method, facts,
+        progress, looks=at, stop=stop,
+    )  # fmt: skip
+    passed = bool(looks) and looks[-1].passed
+    words = looks[-1].words if looks else "resumed after the last look"
+    reason = f"evidence: {words}" if passed else f"budget spent: {words}"
+    return _record(plan, result.total_steps - first, reason, tuple(looks), [own], None), result
+
+
+def _record(
+    plan: UnlearningPlan, spent: int, reason: str, looks: tuple[Look, ...], seeds: list[int], rewind_step: int | None
+) -> UnlearningRun:
+    return UnlearningRun(
+        method=plan.method,
+        rewind_step=rewind_step,
+        steps_spent=spent,
+        stop_reason=reason,
+        looks=looks,
+        seeds={"unlearning": seeds},
+        cost={"unlearning": spent / plan.retrain_steps},
+        guarantee=METHODS[plan.method].guarantee,
+    )

@@ -1,0 +1,57 @@
+"""When is it enough? Looks at the model being unlearned, against oracles that never judge the result.
+
+A fixed number of looks; each compares the model's distance to the look oracles with their own distances and its
+excess with the target (METHOD sections 6 and 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from expunge.data import RecordTable
+from expunge.evaluation.confidence import logit_confidence
+from expunge.evaluation.influence import model_influence
+from expunge.evaluation.rank import rank_among_oracles
+from expunge.models import ModelSpec
+from expunge.training import predict
+from expunge.unlearning.plan import Look
+
+
+@dataclass(frozen=True)
+class LookReference:
+    """The forget records, and what the original and the look oracles say of them.
+
+    original [m, classes]; oracles [R, m, classes]; `level` is the significance of a single look.
+    """
+
+    spec: ModelSpec
+    forget: RecordTable
+    original: NDArray[np.float32]
+    oracles: NDArray[np.float32]
+    target: float
+    level: float
+
+    def look(self, state: Mapping[str, Tensor], steps_spent: int, start_step: int) -> Look:
+        """Passed when the model lies among the look oracles and its excess is within the target."""
+        y = self.forget.targets
+        model = logit_confidence(predict(self.spec, state, self.forget), y)
+        oracles, original = logit_confidence(self.oracles, y), logit_confidence(self.original, y)
+        rank = rank_among_oracles(model, oracles)
+        excess = model_influence(model, oracles, original).excess
+        among = rank.p_value >= self.level
+        close = excess is None or excess <= self.target
+        share = "no measurable distance in the original" if excess is None else f"excess {excess:.2f}"
+        where = "among the look oracles" if among else "outside the look oracles"
+        return Look(
+            steps_spent=steps_spent,
+            start_step=start_step,
+            excess=None if excess is None else float(excess),
+            p_value=float(rank.p_value),
+            passed=bool(among and close),
+            words=f"{where} (p = {rank.p_value:.2f}), {share}",
+        )
