@@ -41,7 +41,7 @@ def load_function(spec: str) -> Callable[..., Any]:
     function = getattr(module, attribute, None)
     if not callable(function):
         raise NotFoundError(f"{module_name} has no function {attribute!r}.", f"Looked in {module.__file__}.")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _from_file(module_name: str) -> ModuleType | None:

@@ -19,7 +19,7 @@ class DataSettings(Strict):
     """name: a loader or "package.module:function". held_out: share kept out of training, by a hash of record ids."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     held_out: float = Field(default=0.2, gt=0, lt=1)
     split_seed: int = 0
 
@@ -28,7 +28,7 @@ class ModelSettings(Strict):
     """name: a factory or "package.module:function". registered_as: its name in the Model Control Plane."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     registered_as: str
 
     @field_validator("registered_as")

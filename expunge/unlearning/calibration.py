@@ -7,14 +7,14 @@ fine-tuning needed, if it got there at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expunge.data import RecordTable
-from expunge.evaluation.confidence import logit_confidence
+from expunge.evaluation.confidence import phi
 from expunge.evaluation.influence import model_influence
 from expunge.privacy.scores import PrivacyLosses
 from expunge.training import StackedJob, Trajectory, predict, train_stacked
@@ -29,7 +29,7 @@ class CalibrationSettings(Document):
     """Sizes of the calibration run; configs/ sets them.
 
     Attributes:
-        bins: edges of the difficulty bins in percent from the hardest; one pilot set is drawn from each, and one from all.
+        bins: edges of the difficulty bins in percent from the hardest; one pilot set from each, and one from all.
         set_size: records per pilot set. oracles: oracles per pilot set. runs: unlearned models per candidate.
         rewind_shares: rewind points as shares of training. fine_tune_shares: fine-tuning steps as shares of training.
         folds, repeats: cross-fitting of difficulty.
@@ -123,7 +123,7 @@ def calibrate(
                 PilotCandidate(
                     method=method,
                     amount=amount,
-                    steps=METHODS_STEPS[method](procedure.config.steps, amount),
+                    steps=STEPS_TAKEN[method](procedure.config.steps, amount),
                     share_spent=share_before(losses, sets[name], amount) if method == "rewind" else None,
                     excess=float(np.mean(excess)),
                 )
@@ -150,7 +150,7 @@ def calibrate(
     return fit_predictor(pilots, target, procedure.config.steps), planted
 
 
-METHODS_STEPS: dict[str, Callable[[int, int], int]] = {
+STEPS_TAKEN: dict[str, Callable[[int, int], int]] = {
     "rewind": lambda total, amount: total - amount,
     "fine_tune": lambda total, amount: amount,
     "noisy_fine_tune": lambda total, amount: amount,
@@ -203,7 +203,7 @@ def _excess(
     """Share of the original's squared distance to the oracles that is left; 0 where there was none to lose."""
     y = targets[rows]
     result = model_influence(
-        logit_confidence(run[rows], y), logit_confidence(oracles[:, rows], y), logit_confidence(original[rows], y)
+        phi(run[rows], y), phi(oracles[:, rows], y), phi(original[rows], y)
     )
     return float(result.excess) if result.excess is not None else 0.0
 
@@ -212,10 +212,6 @@ def _energy(
     original: NDArray[np.float32], oracles: NDArray[np.float32], targets: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> float:
     y = targets[rows]
-    of_original = logit_confidence(original[rows], y)
-    return float(model_influence(of_original, logit_confidence(oracles[:, rows], y), of_original).energy)
+    of_original = phi(original[rows], y)
+    return float(model_influence(of_original, phi(oracles[:, rows], y), of_original).energy)
 
-
-def expected_sets(settings: CalibrationSettings) -> Sequence[str]:
-    """Names of the pilot sets, for messages."""
-    return [f"{a:g}-{b:g} %" for a, b in zip(settings.bins[:-1], settings.bins[1:], strict=True)] + ["random"]

@@ -10,7 +10,7 @@ from expunge.errors import UsageError
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses
 from expunge.training import Trajectory
-from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import Candidate, Document, MethodName, RequestDifficulty, UnlearningPlan
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.share_curve import share_before
@@ -170,7 +170,8 @@ def _interval(
         fits = [c.steps for c in candidates if c.method == "rewind" and (c.share_spent or 0.0) <= share]
         return min(fits, default=total)
 
-    note = f"range over {len(predictor.critical_shares)} pilot sets with something to forget: indicative, no stated coverage"
+    count = len(predictor.critical_shares)
+    note = f"range over {count} pilot sets with something to forget: indicative, no stated coverage"
     return (min(steps(high), chosen.steps), max(steps(low), chosen.steps)), note
 
 
@@ -222,5 +223,3 @@ def _shown(candidates: list[Candidate]) -> list[Candidate]:
     rewinds = [c for c in candidates if c.method == "rewind"]
     return rewinds[:: max(1, len(rewinds) // 8)] + [c for c in candidates if c.method != "rewind"]
 
-
-__all__ = ["METHODS", "PlanningSettings", "make_plan"]

@@ -60,9 +60,6 @@ class BudgetPredictor(Document):
     fine_tune_steps: dict[str, tuple[int | None, ...]]
     loss_range: tuple[float, float]
     laws: tuple[LawFit, ...]
-    model: dict[str, object] = {}
-    data_fingerprint: str = ""
-    model_version: str = ""
 
     @property
     def measurable(self) -> int:
@@ -146,11 +143,11 @@ def _laws(pilots: list[PilotSet], target: float, retrain_steps: int) -> tuple[La
     """Steps needed against mean loss P: constant, k = c0 + c1 ln P (the paper's), k = c0 + c1 P."""
     needed = []
     for pilot in pilots:
-        fits = [c.steps for c in _rewinds(pilot) if c.excess <= target]
-        needed.append(min(fits) if fits else retrain_steps)
+        enough = [c.steps for c in _rewinds(pilot) if c.excess <= target]
+        needed.append(min(enough) if enough else retrain_steps)
     k = np.array(needed, dtype=float)
     p = np.array([max(pilot.mean_loss, 1e-12) for pilot in pilots])
-    fits = []
+    fits: list[LawFit] = []
     for name, design in (
         ("constant", np.ones((len(k), 1))),
         ("logarithmic", np.column_stack([np.ones(len(k)), np.log(p)])),

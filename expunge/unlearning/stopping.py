@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expunge.data import RecordTable
-from expunge.evaluation.confidence import logit_confidence
+from expunge.evaluation.confidence import phi
 from expunge.evaluation.influence import model_influence
-from expunge.evaluation.rank import rank_among_oracles
+from expunge.evaluation.rank import OracleReference
 from expunge.models import ModelSpec
 from expunge.training import predict
 from expunge.unlearning.plan import Look
@@ -39,9 +39,9 @@ class LookReference:
     def look(self, state: Mapping[str, Tensor], steps_spent: int, start_step: int) -> Look:
         """Passed when the model lies among the look oracles and its excess is within the target."""
         y = self.forget.targets
-        model = logit_confidence(predict(self.spec, state, self.forget), y)
-        oracles, original = logit_confidence(self.oracles, y), logit_confidence(self.original, y)
-        rank = rank_among_oracles(model, oracles)
+        model = phi(predict(self.spec, state, self.forget), y)
+        oracles, original = phi(self.oracles, y), phi(self.original, y)
+        rank = OracleReference(oracles).rank(model)
         excess = model_influence(model, oracles, original).excess
         among = rank.p_value >= self.level
         close = excess is None or excess <= self.target
