@@ -78,7 +78,7 @@ class EvaluationConfig(Strict):
     held_back: int = Field(default=5, ge=1)
     half_kept: int = Field(default=10, ge=2)
     checks: tuple[str, ...] = ("influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift")
-    gating: tuple[str, ...] = Field(default=("influence", "drift"), max_length=3)
+    gating: tuple[str, ...] = Field(default=("influence", "influence_share"), max_length=3)
     utility_margin: float = Field(default=0.02, gt=0)
     seed: int = Field(default=2, ge=0)
 
@@ -102,6 +102,7 @@ class ProjectSettings(Strict):
     planning: PlanningConfig = PlanningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     deletion: DeletionConfig = DeletionConfig()
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
 
     def digest(self) -> str:
         """SHA-256 of the settings in canonical JSON."""

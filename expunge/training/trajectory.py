@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,11 @@ class Trajectory:
     def model_spec(self) -> ModelSpec:
         return ModelSpec.from_dict(self.run["model"])
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the manifest: names this trajectory everywhere."""
+        return hashlib.sha256(json.dumps(self.manifest(), sort_keys=True).encode()).hexdigest()
+
     @property
     def total_steps(self) -> int:
         return self.final.step
@@ -96,6 +103,21 @@ class Trajectory:
     def at_directory(self, directory: Path) -> Trajectory:
         """The same trajectory with its files in `directory`."""
         return replace(self, directory=directory)
+
+    def following(self, old: Trajectory, first_kept: int) -> Trajectory:
+        """This run as the sequel of `old`: what came before step `first_kept` stays on record as tombstones.
+
+        The checkpoint that a rewind or a fine-tuning starts from saw the records that were to be forgotten, so only
+        those after it keep their bytes (COMPLIANCE, purge policy `destroy`).
+        """
+        before = [c for c in (*old.checkpoints,) if c.step < first_kept]
+        return replace(
+            self,
+            checkpoints=(
+                *(replace(c, destroyed=True) for c in before),
+                *(c for c in self.checkpoints if c.step >= first_kept),
+            ),
+        )
 
     def manifest(self) -> dict[str, Any]:
         """JSON form; `from_manifest` reads it back."""

@@ -125,7 +125,7 @@ def calibrate(
                     amount=amount,
                     steps=STEPS_TAKEN[method](procedure.config.steps, amount),
                     share_spent=share_before(losses, sets[name], amount) if method == "rewind" else None,
-                    excess=float(np.mean(excess)),
+                    excess=float(np.median(excess)),
                 )
             )
     pilots = [
@@ -147,7 +147,10 @@ def calibrate(
         oracles=own[: len(own) - planted_held_back],
         held_back=own[len(own) - planted_held_back :],
     )
-    return fit_predictor(pilots, target, procedure.config.steps), planted
+    spent = len(jobs) + settings.runs * sum(
+        candidate.steps / procedure.config.steps for pilot in measured.values() for candidate in pilot
+    )
+    return fit_predictor(pilots, target, procedure.config.steps, cost=spent), planted
 
 
 STEPS_TAKEN: dict[str, Callable[[int, int], int]] = {

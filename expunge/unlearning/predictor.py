@@ -18,7 +18,7 @@ MEASURABLE_ENERGY = 0.25
 
 
 class PilotCandidate(Document):
-    """One way in which a pilot set was forgotten, and the excess it left (mean over runs)."""
+    """One way in which a pilot set was forgotten, and the excess it left (median over runs)."""
 
     method: str
     amount: int
@@ -50,7 +50,10 @@ class LawFit(Document):
 
 
 class BudgetPredictor(Document):
-    """What the pilots say. Critical shares are sorted; `fine_tune_steps` are None where the cap was not enough."""
+    """What the pilots say. Critical shares are sorted; `fine_tune_steps` are None where the cap was not enough.
+
+    `cost` is what the calibration itself took, in retrainings.
+    """
 
     format: Literal["expunge.predictor/1"] = "expunge.predictor/1"
     target: float
@@ -60,6 +63,7 @@ class BudgetPredictor(Document):
     fine_tune_steps: dict[str, tuple[int | None, ...]]
     loss_range: tuple[float, float]
     laws: tuple[LawFit, ...]
+    cost: float = 0.0
 
     @property
     def measurable(self) -> int:
@@ -92,7 +96,7 @@ class BudgetPredictor(Document):
         return max(k for k in needed if k is not None) if needed and None not in needed else None
 
 
-def fit_predictor(pilots: list[PilotSet], target: float, retrain_steps: int) -> BudgetPredictor:
+def fit_predictor(pilots: list[PilotSet], target: float, retrain_steps: int, cost: float = 0.0) -> BudgetPredictor:
     """Critical shares and fine-tuning steps of the measurable pilots, and the laws compared."""
     measurable = [p for p in pilots if p.measurable]
     shares = [_critical_share(p, target) for p in measurable]
@@ -109,6 +113,7 @@ def fit_predictor(pilots: list[PilotSet], target: float, retrain_steps: int) -> 
         fine_tune_steps=tuned,
         loss_range=(min(losses), max(losses)) if losses else (0.0, 0.0),
         laws=_laws(measurable, target, retrain_steps),
+        cost=cost,
     )
 
 

@@ -1,0 +1,77 @@
+"""Find, load and destroy artifacts of this project."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from zenml.client import Client
+from zenml.utils.metadata_utils import log_metadata
+from zenml.utils.pagination_utils import depaginate
+
+from expunge.errors import NotFoundError
+
+DESTROYED_AT = "destroyed_at"
+DESTROYED_BY = "destroyed_by"
+MODEL_VERSION = "model_version"
+
+
+def versions(name: str | None = None, *, model_version_id: Any = None, present_only: bool = False) -> list[Any]:
+    """Artifact versions by name and model version, newest first."""
+    found = depaginate(
+        Client().list_artifact_versions,
+        artifact=name,
+        model_version_id=model_version_id,
+        hydrate=True,
+        sort_by="desc:created",
+    )
+    return [v for v in found if not (present_only and is_destroyed(v))]
+
+
+def newest(name: str, *, model_version_id: Any = None) -> Any | None:
+    """The newest version that is not destroyed, or None."""
+    return next(iter(versions(name, model_version_id=model_version_id, present_only=True)), None)
+
+
+def is_destroyed(version: Any) -> bool:
+    """Whether its content was destroyed; its record, its metadata and its place in the lineage stay."""
+    return DESTROYED_AT in version.run_metadata
+
+
+def load(version: Any) -> Any:
+    """The artifact's content, verified. Raises NotFoundError for a destroyed one, IntegrityError for changed bytes."""
+    if is_destroyed(version):
+        raise NotFoundError(
+            f"Artifact {version.artifact.name} ({version.id}) was destroyed at {version.run_metadata[DESTROYED_AT]}.",
+            "What is left of it: `expunge audit`.",
+        )
+    return version.load()
+
+
+def destroy(version: Any, run_id: str) -> None:
+    """Delete the content and its pages from the artifact store; the version stays as a tombstone. Idempotent."""
+    if is_destroyed(version):
+        return
+    client = Client()
+    if client.active_stack.artifact_store.exists(version.uri):
+        client.delete_artifact_version(version.id, delete_metadata=False, delete_from_artifact_store=True)
+    note(version, {DESTROYED_AT: datetime.now(UTC).isoformat(timespec="seconds"), DESTROYED_BY: run_id})
+
+
+def note(version: Any, metadata: dict[str, Any]) -> None:
+    """Add metadata to an artifact version."""
+    log_metadata(metadata=metadata, artifact_version_id=version.id)
+
+
+def still_stored(version: Any) -> bool:
+    """Whether the artifact store still holds anything of it: asked of the store, not of the records."""
+    exists: bool = Client().active_stack.artifact_store.exists(version.uri)
+    return exists
+
+
+def materializer_of(version: Any) -> Any:
+    """The version's own materializer, to read parts of it (a manifest without its bytes)."""
+    from zenml.utils import source_utils
+
+    kind = source_utils.load_and_validate_class(version.materializer, expected_class=object)
+    return kind(version.uri, Client().active_stack.artifact_store)

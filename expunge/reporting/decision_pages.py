@@ -1,0 +1,291 @@
+"""What does the dashboard show of a decision? One page each for plan, run, evidence, gate and calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from expunge.evaluation.evidence import Evidence, GateDecision
+from expunge.reporting.evidence_parts import evidence_sections
+from expunge.reporting.page import (
+    badge,
+    definitions,
+    figure,
+    figures,
+    folded,
+    nested,
+    notice,
+    page,
+    paragraph,
+    percent,
+    plural,
+    section,
+    table,
+    with_interval,
+)
+from expunge.reporting.svg import Line, StripRow, curves, strip
+from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+
+if TYPE_CHECKING:
+    from expunge.unlearning.predictor import BudgetPredictor, PilotSet
+
+METHODS = {
+    "fine_tune": "fine-tuning on the remaining records",
+    "noisy_fine_tune": "fine-tuning with noise on the remaining records",
+    "rewind": "going back to an earlier checkpoint and training again from there without the records",
+    "retrain": "training again from the start without the records",
+}
+COSTS = {
+    "unlearning": "this run's unlearning alone (marginal)",
+    "marginal": "marginal",
+    "everything": "everything counted",
+}
+
+
+def plan_page(plan: UnlearningPlan) -> str:
+    """What is going to be done, what it should cost, and why nothing else."""
+    return page(
+        "Unlearning plan",
+        [
+            notice(f"{plural(plan.forget_records, 'record')} to forget by {METHODS[plan.method]}. {plan.reason}."),
+            notice(f"Fallback: {plan.fallback_reason}", "unsure") if plan.fallback_reason else "",
+            *(notice(warning, "unsure") for warning in plan.warnings),
+            section("Budget", plan_definitions(plan)),
+            section(
+                "Requests",
+                table(
+                    ["request", "records", "harder than (% of all records)", "privacy loss (nats)"],
+                    [[r.request_id, r.records, r.percentile, r.loss] for r in plan.requests],
+                    (1, 2, 3),
+                ),
+            ),
+            section("What else was considered", _alternatives(plan)),
+        ],
+        f"Model version {plan.model_version}",
+    )
+
+
+def plan_definitions(plan: UnlearningPlan) -> str:
+    """The plan's numbers."""
+    low, high = plan.predicted_interval
+    facts: dict[str, object] = {"method": METHODS[plan.method]}
+    if plan.rewind_step is not None:
+        facts["restart from step"] = plan.rewind_step
+        facts["checkpoints to try"] = ", ".join(map(str, plan.attempts)) or "none"
+    facts |= {
+        "predicted steps": f"{plan.predicted_steps} [{low}, {high}] ({plan.interval_note})",
+        "never more than": f"{plan.budget_steps} steps; retraining takes {plan.retrain_steps}",
+        "predicted cost": f"{percent(plan.predicted_cost, 1)} of one retraining",
+        "records": f"{plan.forget_records} to forget, {plan.retain_records} stay",
+        "set-level privacy loss (nats)": plan.set_loss,
+        "kind of set": plan.set_kind,
+        "target": f"at most {percent(plan.target)} of the original's distance left",
+    }
+    return definitions(facts)
+
+
+def _alternatives(plan: UnlearningPlan) -> str:
+    rows = [
+        [
+            c.method.replace("_", " "),
+            c.rewind_step,
+            c.steps,
+            percent(c.cost, 1),
+            percent(c.share_spent),
+            percent(c.predicted_excess),
+            badge("possible", "good") if c.allowed else badge("not allowed", "unsure"),
+            c.why,
+        ]
+        for c in plan.alternatives
+    ]
+    head = ["method", "from step", "steps", "cost", "loss already spent", "predicted to be left", "", "why"]
+    return table(head, rows, (1, 2, 3, 4, 5), empty="Nothing else was possible.")
+
+
+def run_page(run: UnlearningRun) -> str:
+    """What was spent, and why it stopped."""
+    return page(
+        "Unlearning run",
+        [
+            notice(f"{plural(run.steps_spent, 'step')} of {METHODS[run.method]}. Stopped: {run.stop_reason}."),
+            definitions(
+                {
+                    "restarted from step": run.rewind_step,
+                    "guarantee": guarantee_words(run.guarantee),
+                    "seconds": run.seconds,
+                }
+            ),
+            section("Cost, as a share of one retraining", cost_table(run)),
+            section("Looks on the way", _looks(run)),
+            section("Seeds", nested(run.seeds)),
+        ],
+    )
+
+
+def guarantee_words(guarantee: str) -> str:
+    """The guarantee's label and what it means."""
+    words = {
+        "exact": "exact: the model was trained without the records, so it holds nothing of them by construction",
+        "empirical": "empirical: shown by tests, not proven",
+    }
+    return words.get(guarantee, guarantee)
+
+
+def cost_table(run: UnlearningRun) -> str:
+    """Each kind of cost; every further key is shown under its own name."""
+    rows = [[COSTS.get(name, name.replace("_", " ")), percent(share, 1)] for name, share in run.cost.items()]
+    return table(["counted", "cost"], rows, (1,), empty="No cost was recorded.")
+
+
+def _looks(run: UnlearningRun) -> str:
+    rows = [
+        [
+            look.start_step,
+            look.steps_spent,
+            percent(look.excess),
+            look.p_value,
+            badge("enough", "good") if look.passed else badge("not yet", "unsure"),
+            look.words,
+        ]
+        for look in run.looks
+    ]
+    head = ["from step", "steps spent", "excess", "p", "", "in words"]
+    shown = table(head, rows, (0, 1, 2, 3), empty="None: this method needs no look.")
+    measured = [look for look in run.looks if look.excess is not None]
+    if len(measured) < 2:
+        return shown
+    line = Line([look.steps_spent for look in measured], [look.excess or 0.0 for look in measured])
+    return figures(figure(curves([line], "steps spent", "excess"), "What was left, look by look.")) + shown
+
+
+def evidence_page(evidence: Evidence) -> str:
+    """Every test with its controls, drawn and in numbers."""
+    return page("Evidence of forgetting", [notice(evidence.words), evidence_sections(evidence)])
+
+
+def decision_page(decision: GateDecision) -> str:
+    """Whether the model may be released, with every finding."""
+    kind = "good" if decision.passed else "bad"
+    word = "Released" if decision.passed else "Not released"
+    return page(
+        "Decision on the model",
+        [
+            notice(f"{word}. {decision.words}", kind, head=True),  # type: ignore[arg-type]
+            definitions({"guarantee": guarantee_words(decision.guarantee)}),
+            section("Every finding", findings_table(decision)),
+            section("Several tests at once (Holm)", holm_table(decision)),
+        ],
+        "Every finding that decides must be fine; the others are reported",
+    )
+
+
+def findings_table(decision: GateDecision) -> str:
+    """The gate's findings, deciding ones first."""
+    ordered = sorted(decision.findings, key=lambda f: (not f.gating, f.ok))
+    rows = [
+        [
+            f.name,
+            "decides" if f.gating else "reported",
+            badge("fine", "good") if f.ok else badge("not fine", "bad" if f.gating else "unsure"),
+            f.words,
+        ]
+        for f in ordered
+    ]
+    return table(["finding", "role", "", "in words"], rows)
+
+
+def holm_table(decision: GateDecision) -> str:
+    """The gating checks in Holm's order."""
+    rows = [[r.name, r.p_value, r.level, "rejected" if r.rejected else "not rejected"] for r in decision.holm]
+    return table(["test", "p", "held against", "outcome"], rows, (1, 2), empty="No test decided.")
+
+
+def calibration_page(predictor: BudgetPredictor) -> str:
+    """What the pilots say about how far back a set must be rewound."""
+    count = predictor.measurable
+    indicative = "" if count >= 19 else " Fewer than 19: predictions are indicative."
+    low, high = predictor.loss_range
+    return page(
+        "Calibration of the unlearning budget",
+        [
+            notice(
+                f"{count} of {plural(len(predictor.pilots), 'pilot set')} left something measurable in the original and "
+                f"can teach what forgetting costs.{indicative}",
+                "plain" if count >= 19 else "unsure",
+            ),
+            definitions(
+                {
+                    "target": f"at most {percent(predictor.target)} of the original's distance left",
+                    "retraining": plural(predictor.retrain_steps, "step"),
+                    "mean privacy loss of the pilots (nats)": with_interval((low + high) / 2, (low, high)),
+                }
+            ),
+            section("What the pilots show", figures(_excess_plot(predictor), _critical_plot(predictor))),
+            section("Pilot sets", table(*_pilot_table(predictor.pilots), numeric_columns=(1, 2, 3, 4))),
+            section("Fine-tuning steps needed", _tuned(predictor)),
+            section(
+                "Laws compared",
+                table(
+                    ["steps needed as a function of the loss", "coefficients", "leave-one-out error (steps)"],
+                    [[law.name, ", ".join(f"{c:.3g}" for c in law.coefficients), law.error] for law in predictor.laws],
+                    (2,),
+                    empty="Too few measurable pilots to compare laws.",
+                ),
+            ),
+            folded("Every pilot run", _runs(predictor.pilots)),
+        ],
+        "How far back must a set of records be rewound, and would fine-tuning do?",
+    )
+
+
+def _excess_plot(predictor: BudgetPredictor) -> str:
+    lines = []
+    for pilot in predictor.pilots:
+        points = sorted((c.share_spent, c.excess) for c in pilot.candidates if c.share_spent is not None)
+        if points and pilot.measurable:
+            lines.append(Line([p for p, _ in points], [e for _, e in points], "grey", pilot.name))
+    lines.append(Line([0, 1], [predictor.target] * 2, "b", "target"))
+    return figure(
+        curves(lines, "share of the loss spent before the restart", "excess that was left"),
+        "One line per measurable pilot set: the later the restart, the more is left.",
+        [("grey", "pilot set"), ("b", "target")],
+    )
+
+
+def _critical_plot(predictor: BudgetPredictor) -> str:
+    row = StripRow("pilot sets", list(predictor.critical_shares), "a")
+    return figure(
+        strip([row], "largest share that still met the target"),
+        "Restarting before this share of a set's privacy loss was spent met the target. The plan takes a cautious one.",
+    )
+
+
+def _pilot_table(pilots: tuple[PilotSet, ...]) -> tuple[list[str], list[list[object]]]:
+    rows: list[list[object]] = [
+        [p.name, p.size, p.mean_loss, p.energy, len(p.candidates), "yes" if p.measurable else "no"] for p in pilots
+    ]
+    return ["pilot set", "records", "mean privacy loss", "energy of the original", "runs", "measurable"], rows
+
+
+def _tuned(predictor: BudgetPredictor) -> str:
+    rows = []
+    for method, steps in predictor.fine_tune_steps.items():
+        failed = sum(k is None for k in steps)
+        enough = predictor.steps_for(method)
+        listed = ", ".join("not within the cap" if k is None else str(k) for k in steps)
+        words = (
+            f"{enough} steps are enough for all"
+            if enough is not None
+            else f"{failed} of {len(steps)} not within the cap"
+        )
+        rows.append([method.replace("_", " "), words, listed])
+    return table(["method", "", "per pilot"], rows, empty="Fine-tuning was not tried.")
+
+
+def _runs(pilots: tuple[PilotSet, ...]) -> str:
+    rows = [
+        [p.name, c.method.replace("_", " "), c.amount, c.steps, percent(c.share_spent), c.excess]
+        for p in pilots
+        for c in p.candidates
+    ]
+    head = ["pilot set", "method", "amount", "steps", "loss spent before", "excess left"]
+    return table(head, rows, (2, 3, 4, 5)) + paragraph("Amount: restart step, or steps of fine-tuning.", note=True)

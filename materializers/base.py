@@ -1,0 +1,75 @@
+"""What all materializers share: files with recorded hashes, verified on load, and a static page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePosixPath
+from typing import Any, ClassVar
+
+from zenml.enums import VisualizationType
+from zenml.materializers.base_materializer import BaseMaterializer
+
+from expunge.errors import IntegrityError
+
+INDEX = "index.json"
+PAGE = "page.html"
+
+
+class ArtifactMaterializer(BaseMaterializer):
+    """Files of one artifact beside an index of their SHA-256, so that no changed byte is ever loaded."""
+
+    SKIP_REGISTRATION: ClassVar[bool] = True
+
+    def write_files(self, files: dict[str, bytes]) -> None:
+        """Write the artifact's files and their index."""
+        index = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        for name, content in {**files, INDEX: _json(index)}.items():
+            with self.artifact_store.open(self._path(name), "wb") as stream:
+                stream.write(content)
+
+    def read_file(self, name: str) -> bytes:
+        """One file, verified. Raises IntegrityError naming it when it is missing or changed."""
+        index = json.loads(self._read(INDEX))
+        if name not in index:
+            raise IntegrityError(f"{self._path(INDEX)} does not list {name}.", _REMEDY)
+        content = self._read(name)
+        if hashlib.sha256(content).hexdigest() != index[name]:
+            raise IntegrityError(f"{self._path(name)} is not the file that was recorded.", _REMEDY)
+        return content
+
+    def read_json(self, name: str) -> Any:
+        """One JSON file, verified."""
+        return json.loads(self.read_file(name))
+
+    def show(self, pages: dict[str, str]) -> dict[str, VisualizationType]:
+        """Store static pages for the dashboard, by file name."""
+        shown = {}
+        for name, html in pages.items():
+            with self.artifact_store.open(self._path(name), "w") as stream:
+                stream.write(html)
+            shown[self._path(name)] = VisualizationType.HTML
+        return shown
+
+    def _path(self, name: str) -> str:
+        return str(PurePosixPath(self.uri) / name)
+
+    def _read(self, name: str) -> bytes:
+        path = self._path(name)
+        if not self.artifact_store.exists(path):
+            raise IntegrityError(f"{path} is missing.", _REMEDY)
+        with self.artifact_store.open(path, "rb") as stream:
+            content: bytes = stream.read()
+        return content
+
+
+_REMEDY = "Restore it from a backup, or run the pipeline that made it again."
+
+
+def to_json(value: Any) -> bytes:
+    """The one JSON form in which artifacts are stored."""
+    return _json(value)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,29 @@
+"""Which artifacts does a pipeline start from? Those of a model version, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapters import artifacts
+from expunge.errors import NotFoundError
+
+_MADE_BY = {
+    "privacy_losses": "`expunge score`",
+    "gradient_norms": "`expunge score`",
+    "budget_predictor": "`expunge calibrate`",
+    "planted_outputs": "`expunge calibrate`",
+}
+
+
+def optional(name: str, model_version: str) -> Any | None:
+    """The newest artifact of that name of a model version, or None."""
+    return artifacts.newest(name, model_version_id=model_version)
+
+
+def required(name: str, model_version: str) -> Any:
+    """The same. Raises NotFoundError saying what makes it."""
+    found = optional(name, model_version)
+    if found is None:
+        maker = _MADE_BY.get(name, "`expunge train`")
+        raise NotFoundError(f"The model has no {name.replace('_', ' ')}.", f"Run {maker} first.")
+    return found

@@ -1,0 +1,13 @@
+"""Say to which model version two new artifacts belong."""
+
+from zenml import step
+from zenml.artifacts.unmaterialized_artifact import UnmaterializedArtifact
+from zenml.client import Client
+
+from adapters import model_registry
+
+
+@step(enable_cache=False)
+def attach_to_model(model_version: str, first: UnmaterializedArtifact, second: UnmaterializedArtifact) -> None:
+    found = Client().get_model_version(model_version_name_or_number_or_id=model_version)
+    model_registry.link(found, [first.id, second.id])
