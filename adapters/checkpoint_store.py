@@ -6,6 +6,7 @@ The files of a trajectory are one DVC directory object; the ZenML artifact keeps
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -146,8 +147,10 @@ class CheckpointStore:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
+        import dvc.logger  # noqa: F401  (sets levels when imported)
         from dvc.repo import Repo
 
+        logging.getLogger("dvc").setLevel(logging.ERROR)
         with FileLock(self.project.lock("dvc")):
             if not (self.project.dvc / ".dvc").is_dir():
                 with _disk_errors(self.project.dvc):
@@ -160,8 +163,7 @@ class CheckpointStore:
 
         self.project.dvc.mkdir(parents=True, exist_ok=True)
         self.project.dvc_remote.mkdir(parents=True, exist_ok=True)
-        with _silent():
-            repo = Repo.init(str(self.project.dvc), no_scm=True)
+        repo = Repo.init(str(self.project.dvc), no_scm=True)
         with repo.config.edit() as config:
             config["remote"][REMOTE] = {"url": os.path.relpath(self.project.dvc_remote, self.project.dvc / ".dvc")}
             config["core"]["remote"] = REMOTE
@@ -224,16 +226,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
         if error.errno in _DISK and error.errno not in (errno.EPERM, errno.EACCES):
             raise
         shutil.copyfile(source, target)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """DVC prints a greeting when a root is made."""
-    import contextlib
-    import io
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 @contextmanager

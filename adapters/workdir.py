@@ -41,3 +41,19 @@ def release() -> None:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
         del _claimed[folder]
+
+
+def sweep() -> None:
+    """Remove every folder of half-finished work that no process holds: what killed runs left, and checkouts."""
+    project = current_project()
+    if not project.work.is_dir():
+        return
+    for folder in project.work.iterdir():
+        if folder in _claimed:
+            continue
+        lock = FileLock(project.lock(f"work-{folder.name}"), timeout=0)
+        try:
+            with lock:
+                shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:
+            continue

@@ -79,6 +79,8 @@ class EvaluationConfig(Strict):
     half_kept: int = Field(default=10, ge=2)
     checks: tuple[str, ...] = ("influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift")
     gating: tuple[str, ...] = Field(default=("influence", "influence_share"), max_length=3)
+    level: float = Field(default=0.05, gt=0, lt=1)
+    power_needed: float = Field(default=0.8, ge=0, le=1)
     utility_margin: float = Field(default=0.02, gt=0)
     seed: int = Field(default=2, ge=0)
 

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
         compose_runs,
         composition_orders,
         discounted_loss,
-        log_mean_exp_runs,
     )
     from expunge.privacy.divergences import sampled_gaussian_divergence
     from expunge.privacy.forget_sets import ForgetSet, build_forget_set
-    from expunge.privacy.gradient_norms import clip_factors, per_example_gradient_norms
+    from expunge.privacy.gradient_norms import NormsNotFinite, per_example_gradient_norms
     from expunge.privacy.implicit import assumed_noise_scale, rank_stability
     from expunge.privacy.scores import (
         GradientNorms,
         PrivacyLosses,
         flat_distribution_warning,
         privacy_losses,
+        spliced,
     )
     from expunge.privacy.set_loss import SetLoss, set_level_loss
+    from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
 
 _HOME = {
     "CumulativeLoss": "composition",
@@ -37,11 +38,10 @@ _HOME = {
     "compose_runs": "composition",
     "composition_orders": "composition",
     "discounted_loss": "composition",
-    "log_mean_exp_runs": "composition",
     "sampled_gaussian_divergence": "divergences",
     "ForgetSet": "forget_sets",
     "build_forget_set": "forget_sets",
-    "clip_factors": "gradient_norms",
+    "NormsNotFinite": "gradient_norms",
     "per_example_gradient_norms": "gradient_norms",
     "assumed_noise_scale": "implicit",
     "rank_stability": "implicit",
@@ -49,8 +49,11 @@ _HOME = {
     "PrivacyLosses": "scores",
     "flat_distribution_warning": "scores",
     "privacy_losses": "scores",
+    "spliced": "scores",
     "SetLoss": "set_loss",
     "set_level_loss": "set_loss",
+    "score_trajectory": "trajectory_scores",
+    "trajectory_losses": "trajectory_scores",
 }
 
 __all__ = [
@@ -60,11 +63,10 @@ __all__ = [
     "compose_runs",
     "composition_orders",
     "discounted_loss",
-    "log_mean_exp_runs",
     "sampled_gaussian_divergence",
     "ForgetSet",
     "build_forget_set",
-    "clip_factors",
+    "NormsNotFinite",
     "per_example_gradient_norms",
     "assumed_noise_scale",
     "rank_stability",
@@ -72,8 +74,11 @@ __all__ = [
     "PrivacyLosses",
     "flat_distribution_warning",
     "privacy_losses",
+    "spliced",
     "SetLoss",
     "set_level_loss",
+    "score_trajectory",
+    "trajectory_losses",
 ]
 
 

@@ -133,8 +133,8 @@ def discounted_loss(
 
     Args:
         eta: learning rate at the checkpoints, [c] or one for all; linear in between.
-        decay: lambda >= 0, the curvature that pulls runs together, per unit of learning rate times step. 0 is
-        `compose`. The others are those of `compose`.
+        decay: lambda >= 0, the curvature that pulls runs together, per unit of learning rate times step; 0 is `compose`.
+        The others are those of `compose`.
 
     Raises:
         UsageError: as `compose`; a negative decay or learning rate.
@@ -150,26 +150,6 @@ def discounted_loss(
     spent = np.diff(plain.cumulative, axis=1, prepend=0.0) * np.exp(-2 * decay * after[at])
     cumulative = spent.cumsum(axis=1)
     return CumulativeLoss(total=cumulative[:, -1].copy(), cumulative=cumulative)
-
-
-def log_mean_exp_runs(losses: npt.ArrayLike, order: float) -> Floats:
-    """One loss per record from R independent runs: 1/(a-1) ln mean_r exp((a-1) P_r).
-
-    The mean is taken of what the divergence is a logarithm of, so a run in which the record mattered is not averaged
-    away; never below the mean of the runs (Jensen). Chosen here for totals; `compose_runs` takes the expectation step
-    by step, as METHOD section 3 does.
-
-    Args:
-        losses: P [R, n] in nats, R >= 3.
-        order: the order they were computed at.
-
-    Raises:
-        UsageError: fewer than 3 runs, order <= 1.
-    """
-    _check_order(order)
-    table = np.asarray(losses, dtype=np.float64)
-    _check_runs(table, 2)
-    return _log_mean_exp(table, np.float64(order - 1))
 
 
 def compose_runs(
@@ -192,7 +172,11 @@ def compose_runs(
         UsageError: as `compose`; fewer than 3 runs.
     """
     table = np.asarray(norms, dtype=np.float64)
-    _check_runs(table, 3)
+    if table.ndim != 3 or table.shape[0] < _FEWEST_RUNS:
+        raise UsageError(
+            f"At least {_FEWEST_RUNS} runs are needed; got an array of shape {table.shape}.",
+            "The first axis is the run. With one run use compose.",
+        )
     widths, noise, rates, at = _per_checkpoint(table.shape[2], s, q, steps, total_steps)
     orders = _step_orders(order, total_steps, at, weighted=True, round_up=False)
     sharpness = 3.0 * total_steps * (orders - 1)
@@ -253,8 +237,13 @@ def _checked_steps(steps: Any, total_steps: int) -> npt.NDArray[np.int64]:
     return array.astype(np.int64)
 
 
+def as_array(values: Any) -> npt.NDArray[Any]:
+    """An array from an array, a list or a tensor on any device, without importing torch."""
+    return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+
+
 def _as_table(norms: Any) -> npt.NDArray[Any]:
-    table = np.asarray(norms.detach().cpu().numpy() if hasattr(norms, "detach") else norms)
+    table = as_array(norms)
     if table.ndim != 2 or table.shape[1] == 0:
         raise UsageError(f"norms must have shape [records, checkpoints]; got {table.shape}.")
     return table
@@ -274,11 +263,3 @@ def _check_finite(part: Floats, offset: int) -> None:
 def _check_order(order: float) -> None:
     if not (np.isfinite(order) and order > 1):
         raise UsageError(f"order must be a finite number above 1; got {order!r}.")
-
-
-def _check_runs(table: npt.NDArray[Any], axes: int) -> None:
-    if table.ndim != axes or table.shape[0] < _FEWEST_RUNS:
-        raise UsageError(
-            f"At least {_FEWEST_RUNS} runs are needed; got an array of shape {table.shape}.",
-            "The first axis is the run. With one run use compose.",
-        )

@@ -90,20 +90,21 @@ def _divergence(order: Any, sampling_rate: Any, ratio: Floats) -> Floats:
     if orders.ndim == 0 and rates.ndim == 0:
         return _one_pair(float(orders), float(rates), ratio.ravel()).reshape(ratio.shape)
     try:
-        all_orders, all_rates, all_ratios = np.broadcast_arrays(orders, rates, ratio)
+        # distinct pairs are looked for before ratio joins in: it has many rows, order and rate one per checkpoint
+        all_orders, all_rates = np.broadcast_arrays(orders, rates)
+        pairs = np.stack([all_orders.ravel(), all_rates.ravel()], axis=1)
+        distinct, which = np.unique(pairs, axis=0, return_inverse=True)
+        pair_of, all_ratios = np.broadcast_arrays(which.reshape(all_orders.shape), ratio)
     except ValueError:
         raise UsageError(
             f"order {orders.shape}, sampling_rate {rates.shape} and ratio {ratio.shape} do not broadcast together.",
             "Give one order and rate per checkpoint (the last axis of ratio), or one for all.",
         ) from None
-    pairs = np.stack([all_orders.ravel(), all_rates.ravel()], axis=1)
-    distinct, which = np.unique(pairs, axis=0, return_inverse=True)
-    flat = all_ratios.ravel()
-    result = np.empty(flat.shape)
+    result = np.empty(all_ratios.shape)
     for index, (a, q) in enumerate(distinct):
-        chosen = which.ravel() == index
-        result[chosen] = _one_pair(float(a), float(q), flat[chosen])
-    return result.reshape(all_ratios.shape)
+        chosen = pair_of == index
+        result[chosen] = _one_pair(float(a), float(q), all_ratios[chosen])
+    return result
 
 
 def _one_pair(order: float, rate: float, ratio: Floats) -> Floats:

@@ -1,5 +1,4 @@
-"""What are the per-example gradient norms of any model at all? Each example alone, through torch.func or plain
-autograd.
+"""What are the per-example gradient norms of any model at all? Each example alone, by torch.func or plain autograd.
 
 This is the definition the fast rules are checked against: the gradient of the loss of the single record, in a batch of
 one. It needs a copy of all gradients per example, which is why the fast rules exist.
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from expunge.privacy.per_example_loss import LossFunction, one_by_one
+from expunge.privacy.per_example_loss import losses
 
 _GRADIENT_CELLS = 1 << 25  # gradient entries held at once: 128 MB of float32
 _MOST_AT_ONCE = 256
@@ -24,29 +23,29 @@ _MOST_AT_ONCE = 256
 VMAP_FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, KeyError, IndexError)
 
 
-def trainable(model: nn.Module) -> dict[str, Tensor]:
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
     """Copies of the parameters with requires_grad, each shared one once: some layers write to theirs in forward."""
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossFunction, chunk: int | None) -> Tensor:
-    """Norms [n], float64, by vmap(grad) over examples.
+def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, most: int) -> Tensor:
+    """Norms [n], float64, by vmap(grad) over at most `most` examples at once.
 
     Raises:
         VMAP_FAILURES: this model cannot be vectorised; `norms_by_loop` can do it.
     """
-    parameters, rest = trainable(model), fixed(model)
+    parameters, rest = _trainable(model), _fixed(model)
 
     def one_loss(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         outputs = functional_call(model, {**rest, **values}, (x[None],))
-        return one_by_one(loss(outputs, y[None]))
+        return losses(outputs, y[None]).squeeze(0)
 
     def one_squared_norm(x: Tensor, y: Tensor) -> Tensor:
         slopes = grad(one_loss)(parameters, x, y)
         return torch.stack([_squared_norm(slope) for slope in slopes.values()]).sum()
 
     size = sum(value.numel() for value in parameters.values())
-    at_once = chunk or max(1, min(_MOST_AT_ONCE, _GRADIENT_CELLS // size))
+    at_once = min(most, max(1, min(_MOST_AT_ONCE, _GRADIENT_CELLS // size)))
     every: Callable[..., Tensor] = vmap(one_squared_norm, randomness="error")
     parts = []
     with warnings.catch_warnings():
@@ -57,13 +56,13 @@ def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossF
     return torch.cat(parts).sqrt()
 
 
-def norms_by_loop(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossFunction) -> Tensor:
+def norms_by_loop(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Norms [n], float64, one backward pass per example: slow, and works whenever training does."""
-    parameters = {name: value.requires_grad_() for name, value in trainable(model).items()}
+    parameters = {name: value.requires_grad_() for name, value in _trainable(model).items()}
     result = torch.zeros(len(inputs), dtype=torch.float64, device=next(iter(parameters.values())).device)
     for i in range(len(inputs)):
-        outputs = functional_call(model, {**fixed(model), **parameters}, (inputs[i : i + 1],))
-        value = one_by_one(loss(outputs, targets[i : i + 1]))
+        outputs = functional_call(model, {**_fixed(model), **parameters}, (inputs[i : i + 1],))
+        value = losses(outputs, targets[i : i + 1]).squeeze(0)
         if not value.requires_grad:  # this example's loss uses no trainable parameter
             continue
         slopes = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
@@ -73,7 +72,7 @@ def norms_by_loop(model: nn.Module, inputs: Tensor, targets: Tensor, loss: LossF
     return result.sqrt()
 
 
-def fixed(model: nn.Module) -> dict[str, Tensor]:
+def _fixed(model: nn.Module) -> dict[str, Tensor]:
     """Frozen parameters and copies of the buffers: a model that counts its calls must not notice this one."""
     frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     return frozen | {name: buffer.clone() for name, buffer in model.named_buffers()}

@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call
 
 from expunge.privacy.layer_rules import Rule, find_rule
-from expunge.privacy.per_example_loss import LossFunction
+from expunge.privacy.per_example_loss import losses
 
 
 class NotCovered(Exception):
@@ -59,9 +59,7 @@ def covered_layers(model: nn.Module) -> dict[nn.Module, Rule]:
     return rules
 
 
-def norms_by_rules(
-    model: nn.Module, rules: dict[nn.Module, Rule], inputs: Tensor, targets: Tensor, loss: LossFunction
-) -> Tensor:
+def norms_by_rules(model: nn.Module, rules: dict[nn.Module, Rule], inputs: Tensor, targets: Tensor) -> Tensor:
     """Norms [n], float64, by the fast rules. Hooks are removed whatever happens.
 
     Raises:
@@ -75,7 +73,7 @@ def norms_by_rules(
         # copies of the buffers: a model that counts its calls must not notice this one
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         outputs = functional_call(model, buffers, (inputs,)) if buffers else model(inputs)
-        losses = loss(outputs, targets)
+        values = losses(outputs, targets)
     finally:
         for handle in handles:
             handle.remove()
@@ -85,12 +83,12 @@ def norms_by_rules(
         if call.inputs._version != call.version:
             raise NotCovered(f"the input of a {type(layer).__name__} was overwritten")
     reached = [(layer, call) for layer, call in calls.items() if call.edge is not None]
-    total = torch.zeros(n, dtype=torch.float64, device=losses.device)
-    if not reached or not losses.requires_grad:
+    total = torch.zeros(n, dtype=torch.float64, device=values.device)
+    if not reached or not values.requires_grad:
         return total
     edges = [call.edge for _, call in reached if call.edge is not None]
     try:
-        slopes = torch.autograd.grad(losses.sum(), edges, allow_unused=True)
+        slopes = torch.autograd.grad(values.sum(), edges, allow_unused=True)
     except RuntimeError as error:
         raise NotCovered(str(error)) from error
     for (layer, call), slope in zip(reached, slopes, strict=True):

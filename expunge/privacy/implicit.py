@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from expunge.errors import UsageError
-from expunge.privacy.composition import compose
+from expunge.privacy.composition import as_array, compose
 
 
 def assumed_noise_scale(norms: Any, r0: float = 1.0) -> float:
@@ -30,7 +30,7 @@ def assumed_noise_scale(norms: Any, r0: float = 1.0) -> float:
     """
     if not r0 > 0:
         raise UsageError(f"r0 must be above 0; got {r0!r}.")
-    values = _as_array(norms)
+    values = as_array(norms)
     if values.size == 0 or not np.all(np.isfinite(values)):
         raise UsageError("The gradient norms are empty or not all finite.", "Check where training diverged.")
     median = float(np.median(values))
@@ -59,7 +59,7 @@ def rank_stability(
     """
     if len(r0s) < 2:
         raise UsageError("rank_stability compares at least two values of r0.")
-    values = _as_array(norms)
+    values = as_array(norms)
     ranks = {}
     for r0 in r0s:
         scale = assumed_noise_scale(values, r0)
@@ -71,7 +71,3 @@ def _correlation(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) 
     left, right = left - left.mean(), right - right.mean()
     scale = float(np.sqrt((left**2).sum() * (right**2).sum()))
     return float((left * right).sum()) / scale if scale > 0 else float("nan")
-
-
-def _as_array(norms: Any) -> npt.NDArray[np.float64]:
-    return np.asarray(norms.detach().cpu().numpy() if hasattr(norms, "detach") else norms, dtype=np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ class RecordIndex:
         """Rows of the given ids, in their order.
 
         Raises:
-            NotFoundError: unknown ids; the first few are named.
+            NotFoundError: unknown ids; the first few are named, with the known id nearest to the first.
             UsageError: one string instead of a list of them.
         """
         if isinstance(record_ids, str):
@@ -36,8 +37,10 @@ class RecordIndex:
         wanted = list(record_ids)
         unknown = [record_id for record_id in wanted if record_id not in self._row]
         if unknown:
+            close = get_close_matches(str(unknown[0]), self._row, n=1, cutoff=0.4)
             raise NotFoundError(
                 f"{len(unknown)} of {len(wanted)} record ids are unknown: {first_few(unknown)}.",
+                f"{f'Did you mean {close[0]!r}? ' if close else ''}"
                 "Record ids come from the data the model was trained on.",
             )
         return np.array([self._row[record_id] for record_id in wanted], dtype=np.int64)

@@ -2,8 +2,8 @@
 
 Three ways, each returning ln(A - 1) for ratios of shape [m], given one order a > 1 and one rate 0 < q < 1:
     integer orders          the binomial sum; its k = 0 and k = 1 terms cancel against the -1 exactly
-    other orders, small r   the trapezoid rule, which converges geometrically for an analytic integrand on the whole
-    line other orders, large r   the fractional series, its alternating tail summed with a guaranteed rate
+    other orders, small r   the trapezoid rule, which converges geometrically for an analytic integrand on the line
+    other orders, large r   the fractional series, its alternating tail summed with a guaranteed rate
 Source: Mironov, Talwar, Zhang 2019 (arXiv 1908.10530), section 3.3; alternating tail: Cohen, Rodriguez Villegas, Zagier
 2000, "Convergence acceleration of alternating series", Experimental Mathematics 9(1), algorithm 1. Working with the
 excess instead of A, and the trapezoid rule, are chosen here.

@@ -7,14 +7,14 @@ plans, forget sets and reports read. Both are frozen; their arrays are read-only
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from expunge.errors import UsageError
-from expunge.privacy.composition import compose
+from expunge.privacy.composition import as_array, compose
 from expunge.privacy.record_index import RecordIndex
 
 Floats = npt.NDArray[np.float64]
@@ -53,13 +53,39 @@ class GradientNorms:
 
     def select(self, record_ids: Sequence[str]) -> GradientNorms:
         """The given records, in the given order. Raises NotFoundError for unknown ids."""
-        rows = self._index.positions(record_ids)
-        return GradientNorms(self.norms[rows], tuple(record_ids), self.steps, self.settings)
+        return self._take(self._index.positions(record_ids))
 
     def without(self, record_ids: Collection[str]) -> GradientNorms:
         """All but the given records. Raises NotFoundError for unknown ids."""
-        kept = self._index.others(record_ids)
-        return GradientNorms(self.norms[kept], tuple(self.record_ids[i] for i in kept), self.steps, self.settings)
+        return self._take(self._index.others(record_ids))
+
+    def _take(self, rows: npt.NDArray[np.int64]) -> GradientNorms:
+        return replace(self, norms=self.norms[rows], record_ids=tuple(self.record_ids[i] for i in rows))
+
+
+def spliced(prefix: GradientNorms, new: GradientNorms, at_step: int) -> GradientNorms:
+    """Norms of a run that was rewound: `prefix` before `at_step`, `new` from there on.
+
+    After a deletion the checkpoints before the rewind point are destroyed and only their norms are left. Records that
+    `new` lacks (the forgotten ones) are dropped, so nothing of them flows into later scores.
+
+    Args:
+        prefix: norms of the earlier run; its columns from at_step on belong to weights that are gone, and are left out.
+        new: norms of the continued run, all of its steps at or after at_step; its records and settings are kept.
+
+    Raises:
+        NotFoundError: a record that `prefix` does not know.
+        UsageError: a step of `new` before at_step.
+    """
+    early = [step for step in new.steps if step < at_step]
+    if early:
+        raise UsageError(
+            f"The new norms have a column for step {early[0]}, which is before step {at_step}.",
+            "Give the new norms of the continued run only.",
+        )
+    kept = [column for column, step in enumerate(prefix.steps) if step < at_step]
+    norms = np.concatenate([prefix.select(new.record_ids).norms[:, kept], new.norms], axis=1)
+    return GradientNorms(norms, new.record_ids, (*(prefix.steps[i] for i in kept), *new.steps), new.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +97,7 @@ class PrivacyLosses:
     is a guarantee, since one run is one sample of an expectation.
 
     Raises:
-        UsageError: shapes that do not fit, an id given twice, an unknown label, a loss that is not a number >= 0.
+        UsageError: shapes that do not fit, an id given twice, an unknown label, a loss that is not a finite number >= 0.
     """
 
     record_ids: tuple[str, ...]
@@ -96,8 +122,8 @@ class PrivacyLosses:
         _check_shape(self.cumulative, (len(self.record_ids), len(self.steps)), "cumulative")
         if self.label not in ("score", "heuristic"):
             raise UsageError(f'label must be "score" or "heuristic"; got {self.label!r}.')
-        if not np.all(self.total >= 0):
-            raise UsageError("A privacy loss is negative or not a number.", "Score the trajectory again.")
+        if not np.all(np.isfinite(self.total) & (self.total >= 0)):
+            raise UsageError("A privacy loss is negative or not a finite number.", "Score the trajectory again.")
         _set(self, "_sorted", _frozen(np.sort(self.total), np.float64))
 
     def __len__(self) -> int:
@@ -109,17 +135,11 @@ class PrivacyLosses:
         Raises:
             NotFoundError: unknown ids.
         """
-        rows = self._index.positions(record_ids)
-        return PrivacyLosses(
-            tuple(record_ids),
-            self.total[rows],
-            self.cumulative[rows],
-            self.steps,
-            self.order,
-            self.label,
-            self.reasons,
-            self.settings,
-        )
+        return self._take(self._index.positions(record_ids))
+
+    def without(self, record_ids: Collection[str]) -> PrivacyLosses:
+        """All but the given records. Raises NotFoundError for unknown ids."""
+        return self._take(self._index.others(record_ids))
 
     def percentile(self, record_ids: Sequence[str]) -> Floats:
         """Share of all records with a smaller loss, in percent, for each of the given ones.
@@ -158,6 +178,10 @@ class PrivacyLosses:
         spent = self.cumulative[rows].sum(axis=0)
         total = self.total[rows].sum()
         return spent / total if total > 0 else np.zeros_like(spent)
+
+    def _take(self, rows: npt.NDArray[np.int64]) -> PrivacyLosses:
+        ids = tuple(self.record_ids[i] for i in rows)
+        return replace(self, record_ids=ids, total=self.total[rows], cumulative=self.cumulative[rows])
 
     def _hardest_first(self) -> npt.NDArray[np.int64]:
         return np.lexsort((np.array(self.record_ids, dtype=str), -self.total))
@@ -233,7 +257,7 @@ def _plain(value: Any) -> float | list[float]:
 
 
 def _frozen(values: Any, dtype: Any) -> npt.NDArray[Any]:
-    array = np.array(values.detach().cpu().numpy() if hasattr(values, "detach") else values, dtype=dtype)
+    array = np.array(as_array(values), dtype=dtype)
     array.flags.writeable = False
     return array
 

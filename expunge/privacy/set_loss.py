@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from expunge.errors import UsageError
-from expunge.privacy.composition import compose
+from expunge.privacy.composition import as_array, compose
 
 Estimator = Literal["exact", "leading_order"]
 
@@ -51,7 +51,7 @@ def set_level_loss(
     Raises:
         UsageError: as `compose`.
     """
-    norms = np.asarray(sum_norms.detach().cpu().numpy() if hasattr(sum_norms, "detach") else sum_norms, dtype=np.float64)
+    norms = as_array(sum_norms)
     if norms.ndim != 1:
         raise UsageError(f"sum_norms must have one value per checkpoint; got shape {norms.shape}.")
     rates = np.broadcast_to(np.asarray(q, dtype=np.float64), norms.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,9 +11,9 @@ import torch
 from expunge.data import RecordTable
 from expunge.errors import ExpungeError, UsageError
 from expunge.models import build_model
-from expunge.privacy.gradient_norms import per_example_gradient_norms
+from expunge.privacy.gradient_norms import NormsNotFinite, per_example_gradient_norms
 from expunge.privacy.implicit import assumed_noise_scale, rank_stability
-from expunge.privacy.scores import GradientNorms, PrivacyLosses, privacy_losses
+from expunge.privacy.scores import GradientNorms, PrivacyLosses, privacy_losses, spliced
 from expunge.training import Trajectory
 
 
@@ -28,44 +29,50 @@ def score_trajectory(
     """Norms float32 [records, checkpoints] of the trajectory's own records, read from `table`.
 
     Args:
-        previous: norms of an earlier trajectory; a destroyed prefix that a rewind kept as tombstones takes its columns
-            from there (norms are all that later scoring needs).
-        progress: called with (checkpoints done, checkpoints in all).
+        previous: norms of an earlier trajectory; the destroyed prefix that a rewind kept as tombstones takes its
+            columns from there (norms are all that later scoring needs).
+        batch: most records per pass.
+        progress: called with (checkpoints done, checkpoints to score).
 
     Raises IntegrityError for a checkpoint that is missing or changed, UsageError when the prefix's norms are gone,
-    ExpungeError naming the records where a norm is not finite.
+    NotFoundError for a record that `table` or `previous` lacks, ExpungeError naming the records where a norm is not
+    finite.
     """
     records = table.select(trajectory.record_ids)
+    destroyed = [c.step for c in trajectory.checkpoints if c.destroyed]
+    missing = sorted(set(destroyed) - set(previous.steps if previous is not None else ()))
+    if missing:
+        raise UsageError(
+            f"The checkpoint at step {missing[0]} was destroyed and its gradient norms are not at hand.",
+            "Retrain to get a trajectory that can be scored.",
+        )
     model = build_model(trajectory.model_spec).to(device)
-    x = torch.from_numpy(records.features)
-    y = torch.from_numpy(records.targets)
-    columns = []
-    for done, checkpoint in enumerate(trajectory.checkpoints):
-        if checkpoint.destroyed:
-            columns.append(_previous_column(previous, checkpoint.step, records))
-            continue
+    x = torch.from_numpy(records.features).to(device)
+    y = torch.from_numpy(records.targets).to(device)
+    columns = np.empty((len(records), len(trajectory.kept)), dtype=np.float32)
+    for i, checkpoint in enumerate(trajectory.kept):
         model.load_state_dict(trajectory.state(checkpoint).model_state())
-        parts = [
-            per_example_gradient_norms(model, a.to(device), b.to(device)).cpu()
-            for a, b in zip(x.split(batch), y.split(batch), strict=True)
-        ]
-        column = torch.cat(parts).numpy().astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(column))
-        if len(bad):
-            ids = ", ".join(records.record_ids[i] for i in bad[:3])
+        try:
+            columns[:, i] = per_example_gradient_norms(model, x, y, chunk=batch).cpu().numpy()
+        except NormsNotFinite as error:
+            ids = ", ".join(records.record_ids[row] for row in error.rows[:3])
             raise ExpungeError(
-                f"Gradient norms of {len(bad)} record(s) are not finite at step {checkpoint.step}, such as {ids}.",
-                "Look at these records and at the checkpoint; lower the learning rate if training was diverging.",
-            )
-        columns.append(column)
+                f"Gradient norms of {len(error.rows)} record(s) are not finite at step {checkpoint.step}, such as {ids}.",
+                error.hint,
+            ) from error
         if progress is not None:
-            progress(done + 1, len(trajectory.checkpoints))
-    return GradientNorms(
-        np.stack(columns, axis=1),
+            progress(i + 1, len(trajectory.kept))
+    made = GradientNorms(
+        columns,
         records.record_ids,
-        tuple(c.step for c in trajectory.checkpoints),
+        tuple(c.step for c in trajectory.kept),
         {"loss": "cross_entropy", "mode": "eval", "dtype": "float32", "device": device},
     )
+    if previous is None or not destroyed:
+        return made
+    at = [previous.steps.index(step) for step in destroyed]
+    prefix = replace(previous, norms=previous.norms[:, at], steps=tuple(destroyed))
+    return spliced(prefix, made, destroyed[-1] + 1)
 
 
 def trajectory_losses(norms: GradientNorms, trajectory: Trajectory, order: float, r0: float) -> PrivacyLosses:
@@ -79,28 +86,20 @@ def trajectory_losses(norms: GradientNorms, trajectory: Trajectory, order: float
         raise UsageError("Norms and trajectory have different checkpoints.", "Score the trajectory again.")
     reasons = tuple(trajectory.run.get("heuristic", ()))
     q = [c.q for c in checkpoints]
-    s: list[float]
-    extra = {}
-    if any(c.s is None for c in checkpoints):
-        assumed = float(assumed_noise_scale(norms.norms, r0))
-        s = [assumed] * len(checkpoints)
-        stability = rank_stability(norms.norms, norms.steps, trajectory.total_steps, q[0], order)
-        extra = {"assumed_r0": r0, "rank_stability": {str(k): float(v) for k, v in stability.items()}}
+    known = [c.s for c in checkpoints if c.s is not None]
+    if len(known) == len(checkpoints):
+        s, extra = known, {}
     else:
-        s = [float(c.s or 0.0) for c in checkpoints]
-    made = privacy_losses(
-        GradientNorms(norms.norms, norms.record_ids, norms.steps, {**norms.settings, **extra}),
-        [c.lr for c in checkpoints], s, q, trajectory.total_steps, order,
-        "heuristic" if reasons else "score", reasons,
-    )  # fmt: skip
-    return made
-
-
-def _previous_column(previous: GradientNorms | None, step: int, records: RecordTable) -> np.ndarray:
-    if previous is None or step not in previous.steps:
-        raise UsageError(
-            f"The checkpoint at step {step} was destroyed and its gradient norms are not at hand.",
-            "Retrain to get a trajectory that can be scored.",
-        )
-    column: np.ndarray = previous.select(records.record_ids).norms[:, previous.steps.index(step)]
-    return column
+        s = [assumed_noise_scale(norms.norms, r0)] * len(checkpoints)
+        stability = rank_stability(norms.norms, norms.steps, trajectory.total_steps, q, order)
+        extra = {"assumed_r0": r0, "rank_stability": stability}
+    return privacy_losses(
+        replace(norms, settings={**norms.settings, **extra}),
+        [c.lr for c in checkpoints],
+        s,
+        q,
+        trajectory.total_steps,
+        order,
+        "heuristic" if reasons else "score",
+        reasons,
+    )

@@ -46,7 +46,8 @@ __all__ = [
 LABEL_WORDS = {
     "score": "A score, not a guarantee: the training noise is the one that the formula describes, but one run is one "
     "sample of what the formula averages.",
-    "heuristic": "A heuristic order of difficulty, not a guarantee: the training differs from what the formula describes.",
+    "heuristic": "A heuristic order of difficulty, not a guarantee: the training differs from what the formula "
+    "describes.",
 }
 
 
@@ -155,8 +156,8 @@ def norms_page(norms: GradientNorms) -> str:
                 "Over training",
                 figure(
                     drawing,
-                    "Line: median over records. Bands, from dark to light: the middle half, 90 % and 98 % of the records. "
-                    "A record whose gradient stays large long after the others is remembered individually.",
+                    "Line: median over records. Bands, from dark to light: the middle half, 90 % and 98 % of the "
+                    "records. A record whose gradient stays large long after the others is remembered individually.",
                 ),
             ),
             section("Quantiles", folded("Every checkpoint", table(["step", *levels.values()], rows, range(8)))),
@@ -167,7 +168,7 @@ def norms_page(norms: GradientNorms) -> str:
 
 
 def losses_page(losses: PrivacyLosses, hardest: Sequence[HardRecord]) -> str:
-    """How hard each record is to forget: the spread, when it was learnt, the hardest ones, and what the number is not."""
+    """How hard each record is to forget: the spread, when it was learnt, the hardest ones, and the limits."""
     from expunge.privacy.scores import flat_distribution_warning
 
     total = np.asarray(losses.total, dtype=float)
@@ -220,8 +221,8 @@ def _learnt(losses: PrivacyLosses) -> str:
     ]
     return figure(
         curves(lines, "training step", "privacy loss so far"),
-        "When the loss was spent: mean over the hardest 1 %, the middle 1 % and the easiest 1 % of the records. Rewinding "
-        "to before a step undoes what was spent after it.",
+        "When the loss was spent: mean over the hardest 1 %, the middle 1 % and the easiest 1 % of the records. "
+        "Rewinding to before a step undoes what was spent after it.",
         [(kind, name) for kind, name, _ in groups],
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from expunge.reporting.svg import clipped, drawing, text
 
@@ -127,7 +128,7 @@ def _order(columns: list[list[Key]], routes: Sequence[Sequence[Key]]) -> None:
     before: dict[Key, list[Key]] = {}
     after: dict[Key, list[Key]] = {}
     for route in routes:
-        for a, b in zip(route[:-1], route[1:], strict=True):
+        for a, b in pairwise(route):
             before.setdefault(b, []).append(a)
             after.setdefault(a, []).append(b)
     for sweep in range(SWEEPS):
@@ -177,7 +178,8 @@ def _box(box: Box, x: float, y: float) -> str:
     struck = " struck" if box.style == "destroyed" else ""
     return (
         f"<g><title>{escape(box.tooltip or box.first)}</title>"
-        f'<rect class="node {escape(box.style)}" x="{x:.1f}" y="{y - TALL / 2:.1f}" width="{BOX}" height="{TALL}" rx="5"/>'
+        f'<rect class="node {escape(box.style)}" x="{x:.1f}" y="{y - TALL / 2:.1f}" width="{BOX}" height="{TALL}" '
+        'rx="5"/>'
         + text(x + 9, y - 3, clipped(box.first, 25), f"name{struck}", "start")
         + text(x + 9, y + 13, clipped(box.second, 31), f"small {box.style}", "start")
         + "</g>"

@@ -208,8 +208,8 @@ def calibration_page(predictor: BudgetPredictor) -> str:
         "Calibration of the unlearning budget",
         [
             notice(
-                f"{count} of {plural(len(predictor.pilots), 'pilot set')} left something measurable in the original and "
-                f"can teach what forgetting costs.{indicative}",
+                f"{count} of {plural(len(predictor.pilots), 'pilot set')} left something measurable in the original "
+                f"and can teach what forgetting costs.{indicative}",
                 "plain" if count >= 19 else "unsure",
             ),
             definitions(

@@ -1,4 +1,4 @@
-"""What does the evidence say, in tables? Checks, controls, power, accuracies, drift, requests; each number with its level."""
+"""What does the evidence say, in tables? Checks, controls, power, accuracies, drift, requests; each with its level."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from expunge.reporting.page import (
 
 LEVELS = {
     "oracle": "against models retrained without these records (oracles)",
-    "pool": "against a pool of reference models that left out random blocks of data and so saw less of it; a shift that "
-    "is corrected for, which makes this weaker than a retrained model",
+    "pool": "against a pool of reference models that left out random blocks of data and so saw less of it; a shift "
+    "that is corrected for, which makes this weaker than a retrained model",
     "oracle-free": "without any retrained model, only against similar records that the model never saw; this is the "
     "weakest level of evidence",
 }
@@ -107,8 +107,8 @@ def accuracy_table(utility: Mapping[str, RoleValue]) -> str:
         return ""
     head = ["records", "original", "this model", "oracles", "this model minus oracles (points)"]
     return table(head, rows, (1, 2, 3, 4)) + paragraph(
-        "In brackets: 95 % intervals over records for the two models, the middle 90 % of the oracles, and a 90 % interval "
-        "over training runs for the difference.",
+        "In brackets: 95 % intervals over records for the two models, the middle 90 % of the oracles, and a 90 % "
+        "interval over training runs for the difference.",
         note=True,
     )
 
@@ -159,7 +159,8 @@ def requests_section(evidence: Evidence) -> str:
         "Request by request",
         paragraph(
             "The verdict that decides is on all records of the run together; these figures stand beside it, level "
-            f"{evidence.level}, not corrected for their number. Rank 1 is farthest from models that never saw the records.",
+            f"{evidence.level}, not corrected for their number. Rank 1 is farthest from models that never saw "
+            "the records.",
         ),
         requests_plot(evidence),
         table(head, rows, (1,)),

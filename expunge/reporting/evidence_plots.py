@@ -55,8 +55,8 @@ def requests_plot(evidence: Evidence) -> str:
     more = f" {left} more requests are in the table." if left > 0 else ""
     return figure(
         strip(rows, "share of oracles at least as far away", (0.0, 0.05)),
-        "Per request: before (orange) and after (blue). Near 0, shaded: farther away than nearly every model that never "
-        f"saw the records. Anywhere else is where such models lie too.{more}",
+        "Per request: before (orange) and after (blue). Near 0, shaded: farther away than nearly every model that "
+        f"never saw the records. Anywhere else is where such models lie too.{more}",
         [("b", "original"), ("a", "this model"), ("zone", "farther than 95 % of oracles")],
     )
 
@@ -102,8 +102,8 @@ def _distance(check: CheckResult) -> str:
     oracle = check.values.get("oracle")
     return figure(
         strip(rows, "distance, in an oracle's standard deviations", oracle.interval if oracle else None),
-        "Distance from models that never saw the records. The blue point should lie among the grey ones, the orange one "
-        "should not. Lines: 90 % intervals. Shaded: the middle 90 % of the oracles.",
+        "Distance from models that never saw the records. The blue point should lie among the grey ones, the orange "
+        "one should not. Lines: 90 % intervals. Shaded: the middle 90 % of the oracles.",
         LEGEND,
     )
 
@@ -122,8 +122,8 @@ def _share(check: CheckResult) -> str:
     margin = check.margin
     return figure(
         strip(rows, "share of the original's influence", (-margin, margin) if margin else None),
-        "What is left of the records' influence: 0 is forgotten, 1 is untouched. Excess counts distance in any direction, "
-        "so a model that merely moved elsewhere shows there. Lines: 90 % intervals. Shaded: the margin.",
+        "What is left of the records' influence: 0 is forgotten, 1 is untouched. Excess counts distance in any "
+        "direction, so a model that merely moved elsewhere shows there. Lines: 90 % intervals. Shaded: the margin.",
         [*LEGEND[:3], ("e", "excess of this model")],
     )
 
@@ -141,8 +141,8 @@ def _attack(check: CheckResult) -> str:
     oracle = check.values.get("oracle")
     return figure(
         strip(rows, what, oracle.interval if oracle else None),
-        f"{check.title}. The attacker should see in this model what oracles show, not more and not less; 0.5 is no goal "
-        "of its own. Lines: 90 % intervals. Shaded: the middle 90 % of the oracles.",
+        f"{check.title}. The attacker should see in this model what oracles show, not more and not less; 0.5 is no "
+        "goal of its own. Lines: 90 % intervals. Shaded: the middle 90 % of the oracles.",
     )
 
 

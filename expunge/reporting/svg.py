@@ -126,7 +126,7 @@ def curves(
     marks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Lines, steps and bands over one x; `marks` are vertical lines with a word each."""
-    xs = [v for item in (*lines, *bands) for v in item.x] + [place for place, _ in marks]
+    xs = [v for line in lines for v in line.x] + [v for band in bands for v in band.x] + [place for place, _ in marks]
     ys = [v for line in lines for v in line.y] + [v for band in bands for v in (*band.low, *band.high)]
     log = wants_log(ys)
     x, y = axis(xs, LEFT, WIDTH - RIGHT), axis(ys, height - BOTTOM, TOP, log)

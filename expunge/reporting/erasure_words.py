@@ -1,0 +1,162 @@
+"""What does a run mean, in words that claim no more than its evidence? Headline, plain paragraph, limits."""
+
+from __future__ import annotations
+
+from expunge.reporting.erasure_inputs import ErasureReportInputs
+from expunge.reporting.page import Kind, percent, plural
+
+# Fewest oracles for a 5 % level (METHOD section 7)
+ENOUGH_ORACLES = 19
+
+DONE = {
+    "fine_tune": "the model was trained further on all other data",
+    "noisy_fine_tune": "the model was trained further on all other data, with random noise added",
+    "rewind": "training was wound back to an earlier point and repeated from there without them",
+    "retrain": "the model was trained again from the very beginning without them",
+}
+
+
+def headline(inputs: ErasureReportInputs) -> tuple[str, Kind]:
+    """The verdict in one or two sentences, and its colour."""
+    records = plural(inputs.plan.forget_records, "record")
+    outcome = _outcome(inputs)
+    if not inputs.decision.passed:
+        undecided = not any(c.gating and c.verdict == "fail" for c in inputs.evidence.checks)
+        only_tests = all(_is_check(inputs, f.name) for f in inputs.decision.findings if f.gating and not f.ok)
+        if undecided and only_tests:
+            return f"Not shown. The tests could not tell whether the model has forgotten {records}. {outcome}", "unsure"
+        return f"Refused. The model did not pass every required test for forgetting {records}. {outcome}", "bad"
+    if inputs.retrained:
+        said = f"Forgotten by construction. The model was trained again without {records}."
+        return f"{said} {outcome}", "good"
+    if inputs.little_remembered:
+        said = (
+            f"Little was remembered. Hardly anything of {records} could be found in the original model, and no more "
+            "can be found in this one."
+        )
+        return f"{said} {outcome}", _colour(inputs)
+    said = f"Forgotten, as far as tests can tell. By its answers on {records}, this model {_alike(inputs)}."
+    return f"{said} {outcome}", _colour(inputs)
+
+
+def _is_check(inputs: ErasureReportInputs, finding: str) -> bool:
+    return any(finding == c.name or finding.startswith(f"{c.name}: ") for c in inputs.evidence.checks)
+
+
+def _colour(inputs: ErasureReportInputs) -> Kind:
+    return "unsure" if inputs.evidence.level == "oracle-free" else "good"
+
+
+def _outcome(inputs: ErasureReportInputs) -> str:
+    if inputs.promoted_version is None:
+        return "It has not been put into use."
+    return f"Version {inputs.promoted_version} is in use in place of version {inputs.original_version}."
+
+
+def _alike(inputs: ErasureReportInputs) -> str:
+    count = inputs.evidence.oracles.count
+    if inputs.evidence.level == "oracle":
+        return f"cannot be told apart from {plural(count, 'model')} that never saw them"
+    if inputs.evidence.level == "pool":
+        return (
+            f"cannot be told apart from {plural(count, 'model')} that did not see them, which were trained on less "
+            "data (a weaker comparison)"
+        )
+    return "treats them like similar records that it never saw (the weakest kind of evidence: no comparison model)"
+
+
+def explain(inputs: ErasureReportInputs) -> str:
+    """One paragraph for a privacy officer, no jargon."""
+    requests = plural(len(inputs.requests), "request")
+    records = plural(inputs.plan.forget_records, "record")
+    sentences = [
+        f"{requests[:1].upper()}{requests[1:]} asked that the model {inputs.model_name} forget {records}; to do so, "
+        f"{DONE[inputs.run.method]}.",
+        _result(inputs),
+        _cost(inputs),
+        _use(inputs),
+        _destroyed(inputs),
+        "This says what the model has learnt; it says nothing about copies of the data elsewhere, or about answers "
+        "that were given earlier.",
+    ]
+    return " ".join(s for s in sentences if s)
+
+
+def _result(inputs: ErasureReportInputs) -> str:
+    if not inputs.decision.passed:
+        return "The result did not pass every required test, so it cannot be said that the model has forgotten them."
+    if inputs.retrained:
+        return "The new model has therefore never seen them, which is the strongest assurance there is."
+    if inputs.little_remembered:
+        return (
+            "Even the old model showed hardly anything of them, and the new one shows no more: it looks like a model "
+            "that never saw them. This is a test result, not a proof."
+        )
+    old = (
+        ", while the same tests did recognise the old model"
+        if all(c.sound for c in inputs.evidence.checks if c.gating)
+        else ""
+    )
+    return f"In tests, the new model {_alike(inputs)}{old}. This is a test result, not a proof."
+
+
+def _cost(inputs: ErasureReportInputs) -> str:
+    own = inputs.run.cost.get("unlearning")
+    if inputs.retrained or own is None:
+        return ""
+    everything = inputs.run.cost.get("everything")
+    counted = "" if everything is None else f" ({percent(everything)} with all comparison models counted)"
+    return f"It took {percent(own, 0 if own >= 0.01 else 1)} of the work of training again from the beginning{counted}."
+
+
+def _use(inputs: ErasureReportInputs) -> str:
+    if inputs.promoted_version is not None:
+        return f"Version {inputs.promoted_version} now replaces version {inputs.original_version}."
+    return f"It has not been put into use; version {inputs.original_version} was not replaced by this run."
+
+
+def _destroyed(inputs: ErasureReportInputs) -> str:
+    if inputs.purge is None:
+        return "No older copy of the model has been destroyed by this run yet."
+    gone, kept = len(inputs.destroyed), len(inputs.kept)
+    said = f"{plural(gone, 'stored item')} that came from the records {'was' if gone == 1 else 'were'} destroyed"
+    said += f" and {kept} {'was' if kept == 1 else 'were'} kept for a stated reason" if kept else ""
+    if inputs.rescan is None:
+        return f"{said}; no search for leftovers is recorded."
+    found = found_count(inputs)
+    return f"{said}, and a search afterwards found {'nothing left' if not found else f'{found} still there'}."
+
+
+def found_count(inputs: ErasureReportInputs) -> int:
+    """How many things the re-scan still found."""
+    found = (inputs.rescan or {}).get("found", 0)
+    return len(found) if isinstance(found, list | tuple | dict) else int(found or 0)
+
+
+def all_limits(inputs: ErasureReportInputs) -> list[str]:
+    """The limits that were given, and those that follow from the evidence."""
+    limits = list(inputs.limits)
+    if not inputs.retrained:
+        limits.append(
+            "The guarantee is empirical: tests found no difference. Another, better attack could find one; only "
+            "training again without the records excludes that."
+        )
+    if inputs.evidence.level != "oracle":
+        limits.append(
+            f"The evidence is at level {inputs.evidence.level}, which is weaker than models retrained for this run."
+        )
+    count = inputs.evidence.oracles.count
+    if count < ENOUGH_ORACLES:
+        limits.append(
+            f"Only {plural(count, 'comparison model')}: the figures are indicative. A 5 % level needs {ENOUGH_ORACLES}."
+        )
+    blind = [c.title for c in inputs.evidence.checks if c.verdict == "no power"]
+    if blind:
+        limits.append(f"These tests had no power and show nothing either way: {'; '.join(blind)}.")
+    if inputs.purge is None:
+        limits.append("Nothing has been destroyed yet: earlier checkpoints and models may still hold what they learnt.")
+    limits.append(
+        "The statement is about this model. It does not cover copies of the data, models made by others, or "
+        "predictions already given out."
+    )
+    return list(dict.fromkeys(limits))

@@ -1,0 +1,61 @@
+"""From a plan to a model that forgot: look oracles, the run, and the trajectory that takes the old one's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expunge.data import RecordTable
+from expunge.training import Trajectory, predict
+from expunge.unlearning.methods import Procedure
+from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+from expunge.unlearning.references import train_references
+from expunge.unlearning.runner import FINE_TUNE_LOOKS, unlearn
+from expunge.unlearning.stopping import LookReference
+
+Report = Callable[[str, int, int], None]
+
+
+def forget(
+    plan: UnlearningPlan,
+    trajectory: Trajectory,
+    table: RecordTable,
+    retain: RecordTable,
+    forget_ids: Sequence[str],
+    directory: Path,
+    *,
+    look_oracles: int,
+    level: float,
+    seed: int,
+    facts: Mapping[str, Any],
+    report: Report = lambda what, done, total: None,
+) -> tuple[UnlearningRun, Trajectory]:
+    """Carry out `plan` and return the run and the new trajectory, its contaminated prefix as tombstones.
+
+    Args:
+        table: the records that the trajectory was trained on; `retain`: those that stay.
+        look_oracles: models retrained to look at the run on its way; they never judge its result.
+        level: significance of all looks together (a fixed number of looks shares it, METHOD section 6).
+    """
+    reference, look_seeds = None, []
+    if plan.method != "retrain":
+        procedure = Procedure.of(trajectory)
+        made = train_references(
+            procedure, table, retain.record_ids, (), {"look": look_oracles}, seed, table.select(forget_ids),
+            lambda done, total: report("look oracles", done, total),
+        )  # fmt: skip
+        look_seeds = made.seeds["look"]
+        looks = len(plan.attempts) if plan.method == "rewind" else FINE_TUNE_LOOKS
+        chosen = table.select(forget_ids)
+        original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), chosen)
+        reference = LookReference(procedure.spec, chosen, original, made.look, plan.target, level / max(1, looks))
+    run, result = unlearn(
+        plan, trajectory, retain, reference, directory, seed=seed, facts=facts,
+        progress=lambda done, total: report("unlearning", done, total),
+    )  # fmt: skip
+    run = run.model_copy(update={"seeds": {**run.seeds, "look": look_seeds}})
+    if plan.method == "retrain":
+        return run, result
+    start = int(result.run["start_step"])
+    return run, result.following(trajectory, start + 1)

@@ -1,0 +1,164 @@
+"""One signed certificate a request, written after the re-scan, its digest on the ledger's chain."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from zenml import step
+from zenml.client import Client
+
+from adapters import artifacts
+from adapters.facts import code_revision, versions
+from adapters.ledger import open_ledger, pseudonymizer
+from adapters.project import current_project
+from expunge.compliance.certificate import build_statement, load_or_create_signing_key, sign, write_certificate
+from expunge.compliance.ledger import Ledger
+from expunge.compliance.limits import LIMITS
+from expunge.evaluation.evidence import CheckResult, Evidence, GateDecision
+from expunge.facts import Facts, Report
+from expunge.settings import ProjectSettings
+from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+from materializers.models import WEIGHTS
+
+
+@step(enable_cache=False)
+def certify_erasure(
+    unlearning_plan: UnlearningPlan,
+    unlearning_run: UnlearningRun,
+    evidence: Evidence,
+    gate_decision: GateDecision,
+    promotion: Facts,
+    purge: Facts,
+    erasure_report: Report,
+    settings: ProjectSettings,
+    run_id: str,
+) -> Annotated[Facts, "certificates"]:
+    project = current_project()
+    project.signing_key.parent.mkdir(parents=True, exist_ok=True)
+    key = load_or_create_signing_key(project.signing_key)
+    model = _model(promotion)
+    data = _data_versions(promotion, unlearning_plan)
+    report = project.reports / f"{run_id}.html"
+    written = {}
+    with open_ledger() as ledger:
+        for request_id in ledger.get_run(run_id).details["requests"]:
+            predicate = {
+                **_request_parts(ledger, request_id),
+                "issued_at": datetime.now(UTC),
+                "data_version": data,
+                "plan": unlearning_plan.model_dump(mode="json", exclude={"requests", "alternatives"}),
+                "spent": {
+                    "steps": unlearning_run.steps_spent,
+                    "cost": unlearning_run.cost,
+                    "seconds": unlearning_run.seconds,
+                },
+                "run": _run_part(ledger, run_id, unlearning_run, settings),
+                "stop_reason": unlearning_run.stop_reason,
+                "evidence": [_evidence_part(check) for check in evidence.checks],
+                "evidence_level": evidence.level,
+                "verdict": {"passed": gate_decision.passed, "words": gate_decision.words},
+                "guarantee": gate_decision.guarantee,
+                "model": model,
+                "artifacts": purge.values["artifacts"],
+                "rescan": purge.values["rescan"],
+                "limits": list(LIMITS),
+                "ledger": _ledger_part(ledger),
+                "report": {
+                    "path": str(report.relative_to(project.state)),
+                    "sha256": hashlib.sha256(report.read_bytes()).hexdigest(),
+                },
+                "details": {"request": _own_evidence(evidence, request_id)},
+            }
+            statement = build_statement([{"name": model["name"], "digest": {"sha256": model["sha256"]}}], predicate)
+            path = project.certificates / f"{request_id}.certificate.json"
+            digest = write_certificate(path, sign(statement, key))
+            ledger.add_certificate(request_id, str(path.relative_to(project.state)), digest, run_id)
+            written[request_id] = str(path.relative_to(project.state))
+    return Facts("Certificates", {"run": run_id, "certificates": written, "report": erasure_report.title})
+
+
+def _request_parts(ledger: Ledger, request_id: str) -> dict[str, Any]:
+    request = ledger.get_request(request_id)
+    pseudonyms = sorted({r.record_pseudonym for r in ledger.request_records(request_id) if r.status != "not_found"})
+    return {
+        "request": {
+            "id": request.id,
+            "regulation": request.regulation,
+            "received_at": request.received_at,
+            "due_at": request.deadline.isoformat(),
+            "subject_pseudonym": request.subject_pseudonym,
+        },
+        "scope": {"record_pseudonyms": pseudonyms, "count": len(pseudonyms), "key_id": pseudonymizer().key_id},
+    }
+
+
+def _run_part(ledger: Ledger, run_id: str, run: UnlearningRun, settings: ProjectSettings) -> dict[str, Any]:
+    seeds = {
+        name if not isinstance(value, list) or len(value) == 1 else f"{name} {i}": seed
+        for name, value in run.seeds.items()
+        for i, seed in enumerate(value if isinstance(value, list) else [value])
+    }
+    return {
+        "id": run_id,
+        "code_revision": code_revision(),
+        "config_sha256": settings.digest(),
+        "seeds": seeds,
+        "versions": versions(),
+        "device": settings.device,
+        "started_at": ledger.get_run(run_id).started_at,
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _evidence_part(check: CheckResult) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "statistic": check.statistic,
+        "interval": list(check.interval) if check.interval else None,
+        "controls": {name: control.model_dump(mode="json") for name, control in check.controls.items()},
+        "power": check.power.not_pass_given_half,
+        "verdict": check.verdict,
+        "words": check.words,
+        "details": {
+            "gating": check.gating,
+            "p_value": check.p_value,
+            "values": {name: value.model_dump(mode="json") for name, value in check.values.items()},
+        },
+    }
+
+
+def _own_evidence(evidence: Evidence, request_id: str) -> dict[str, Any]:
+    own = next((r for r in evidence.requests if r.request_id == request_id), None)
+    return own.model_dump(mode="json", exclude={"places"}) if own else {}
+
+
+def _model(promotion: Facts) -> dict[str, Any]:
+    found = artifacts.newest("model", model_version_id=promotion.values["id"])
+    assert found is not None
+    project = current_project()
+    weights = Path(found.uri) / WEIGHTS
+    inside = weights.is_relative_to(project.state)
+    name, version = promotion.values["version"].rsplit(" ", 1)
+    return {
+        "name": name,
+        "version": version,
+        "sha256": found.run_metadata["sha256"],
+        "path": str(weights.relative_to(project.state)) if inside else None,
+    }
+
+
+def _data_versions(promotion: Facts, plan: UnlearningPlan) -> dict[str, str | None]:
+    """Fingerprints of the training records before and after; the first is a tombstone by now."""
+    name, version = plan.model_version.rsplit(" ", 1)
+    before = Client().get_model_version(name, int(version) if version.isdigit() else version)
+    prints = []
+    for model_version_id in (before.id, promotion.values["id"]):
+        found = artifacts.versions("training_records", model_version_id=model_version_id)
+        prints.append(str(found[0].run_metadata["fingerprint"]) if found else None)
+    return {"before": prints[0], "after": prints[1]}
+
+
+def _ledger_part(ledger: Ledger) -> dict[str, Any]:
+    head = ledger.head()
+    return {"head_hash": head.hash, "seq": head.seq, "ledger_id": ledger.ledger_id}

@@ -1,0 +1,74 @@
+"""The erasure report: one static page, kept with the run and beside the certificates."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from zenml import step
+
+from adapters.facts import versions
+from adapters.ledger import open_ledger
+from adapters.project import current_project
+from expunge.compliance.limits import LIMITS
+from expunge.evaluation.evidence import Evidence, GateDecision
+from expunge.facts import Facts, Report
+from expunge.reporting.erasure_inputs import ErasureReportInputs, RequestLine
+from expunge.reporting.erasure_report import erasure_report
+from expunge.reporting.erasure_words import explain
+from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+
+
+@step(enable_cache=False)
+def write_report(
+    unlearning_plan: UnlearningPlan,
+    unlearning_run: UnlearningRun,
+    evidence: Evidence,
+    gate_decision: GateDecision,
+    drift_report: Report,
+    promotion: Facts,
+    purge: Facts,
+    run_id: str,
+) -> Annotated[Report, "erasure_report"]:
+    project = current_project()
+    verdicts = {r.request_id: r for r in evidence.requests}
+    lines = []
+    with open_ledger() as ledger:
+        for planned in unlearning_plan.requests:
+            request = ledger.get_request(planned.request_id)
+            lines.append(
+                RequestLine(
+                    request_id=request.id,
+                    subject_kind=str(request.details.get("kind", "records")),
+                    records=planned.records,
+                    difficulty_percentile=planned.percentile,
+                    predicted_steps=unlearning_plan.predicted_steps,
+                    spent_steps=unlearning_run.steps_spent,
+                    cost_share=unlearning_run.cost["unlearning"],
+                    verdict=verdicts[request.id].verdict if request.id in verdicts else "no power",
+                    words=verdicts[request.id].words if request.id in verdicts else "",
+                    regulation=request.regulation,
+                    received_at=request.received_at.isoformat(),
+                    due_at=request.deadline.isoformat(),
+                )
+            )
+    inputs = ErasureReportInputs(
+        run_id=run_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        project=project.root.name,
+        model_name=promotion.values["version"].rsplit(" ", 1)[0],
+        original_version=unlearning_plan.model_version,
+        promoted_version=promotion.values["version"],
+        requests=lines,
+        plan=unlearning_plan,
+        run=unlearning_run,
+        evidence=evidence,
+        decision=gate_decision,
+        drift=drift_report.numbers,
+        purge=purge.values,
+        versions=versions(),
+        seeds=unlearning_run.seeds,
+        limits=LIMITS,
+    )
+    html = erasure_report(inputs)
+    project.reports.mkdir(parents=True, exist_ok=True)
+    (project.reports / f"{run_id}.html").write_text(html, encoding="utf-8")
+    return Report("Erasure report", html, {"run": run_id, "passed": gate_decision.passed, "in_words": explain(inputs)})

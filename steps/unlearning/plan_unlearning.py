@@ -1,0 +1,43 @@
+"""Plan one run for all requests together: method, budget, cost against retraining, reason."""
+
+from typing import Annotated
+
+from zenml import step
+
+from adapters.ledger import open_ledger
+from adapters.requests import move_all, records_of
+from expunge.privacy.forget_sets import ForgetSet
+from expunge.privacy.scores import PrivacyLosses
+from expunge.settings import ProjectSettings
+from expunge.training import Trajectory
+from expunge.unlearning.plan import UnlearningPlan
+from expunge.unlearning.planner import PlanningSettings, make_plan
+from expunge.unlearning.predictor import BudgetPredictor
+
+
+@step(enable_cache=False)
+def plan_unlearning(
+    forget_set: ForgetSet,
+    privacy_losses: PrivacyLosses,
+    trajectory: Trajectory,
+    model_label: str,
+    settings: ProjectSettings,
+    budget_predictor: BudgetPredictor | None = None,
+    run_id: str = "",
+    retrain_because: str = "",
+) -> Annotated[UnlearningPlan, "unlearning_plan"]:
+    plan = make_plan(
+        forget_set,
+        records_of(forget_set.request_ids, forget_set.record_ids),
+        privacy_losses,
+        trajectory,
+        budget_predictor,
+        PlanningSettings(**settings.planning.model_dump()),
+        model_version=model_label,
+        retrain_because=retrain_because or None,
+    )
+    if run_id:
+        with open_ledger() as ledger:
+            ledger.update_run(run_id, method=plan.method, plan=plan.model_dump(mode="json"), status="planned")
+            move_all(ledger, run_id, "planned")
+    return plan
