@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 
 from adapters.project import CODE_ROOT, Project, use_project
@@ -57,6 +58,9 @@ def start(project: Project, debug: bool = False) -> None:
 
     with FileLock(project.lock("zenml")), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import zenml  # noqa: F401  (its handlers exist from here on)
+
+        _quiet(debug)
         from zenml.client import Client
         from zenml.utils import source_utils
 
@@ -65,7 +69,6 @@ def start(project: Project, debug: bool = False) -> None:
         client = Client()
         _ = client.active_stack_model
         _ = client.active_project
-    _quiet(debug)
     import materializers
 
     materializers.register()
@@ -77,7 +80,8 @@ def _quiet(debug: bool) -> None:
     logging.getLogger("dvc").setLevel(logging.WARNING if debug else logging.ERROR)
     logging.getLogger("dvc_data").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    if not debug:
-        for handler in logging.getLogger().handlers:
-            if type(handler) is logging.StreamHandler or "onsole" in type(handler).__name__:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setStream(sys.stderr)  # stdout is for results
+            if not debug:
                 handler.setLevel(logging.CRITICAL + 1)

@@ -50,11 +50,22 @@ def link(model_version: Any, artifact_ids: Iterable[Any]) -> None:
 
 
 def find(name: str, version: str) -> Any | None:
-    """A version by name, number or stage, or None."""
-    try:
-        return Client().get_model_version(name, int(version) if version.isdigit() else version)
-    except KeyError:
-        return None
+    """A version by name, number or stage, or None.
+
+    Through the list, for ZenML's `get_...` calls only promise a value while a pipeline is being put together.
+    """
+    for found in all_versions(name):
+        if version in (found.name, str(found.number), found.stage):
+            return found
+    return None
+
+
+def by_id(model_version_id: str) -> Any:
+    """A version by its ZenML id. Raises NotFoundError."""
+    for found in all_versions():
+        if str(found.id) == model_version_id:
+            return found
+    raise NotFoundError(f"There is no model version {model_version_id}.", "See `expunge status`.")
 
 
 def all_versions(name: str | None = None) -> list[Any]:

@@ -57,15 +57,11 @@ class EvaluationInputsMaterializer(ArtifactMaterializer):
 
     def load(self, data_type: type[Any]) -> EvaluationInputs:
         arrays = load_arrays(self.read_file("outputs.safetensors"))
-        names = {name: tuple(values) for name, values in self.read_json("names.json").items()}
+        names: dict[str, Any] = {name: tuple(values) for name, values in self.read_json("names.json").items()}
         planted = {k.removeprefix("planted/"): v for k, v in arrays.items() if k.startswith("planted/")}
         requests = {k.removeprefix("requests/"): v for k, v in arrays.items() if k.startswith("requests/")}
-        return EvaluationInputs(
-            **{name: arrays[name] for name in _ARRAYS},
-            **names,
-            requests=requests,
-            planted=PlantedSet(**planted) if planted else None,
-        )
+        parts: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+        return EvaluationInputs(**parts, **names, requests=requests, planted=PlantedSet(**planted) if planted else None)
 
     def extract_metadata(self, data: EvaluationInputs) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ def calibration_pipeline(model_version: str, settings: ProjectSettings) -> None:
     losses = required("privacy_losses", model_version)
     records = required("training_records", model_version)
     predictor, planted = calibrate_budget(trajectory, losses, records, settings)
-    attach_to_model(model_version, predictor, planted)
+    attach_to_model(predictor, planted, model_version)
 
 
 def run_calibration(settings: ProjectSettings) -> PipelineRun:

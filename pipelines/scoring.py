@@ -20,7 +20,7 @@ def scoring_pipeline(model_version: str, settings: ProjectSettings) -> None:
     records = required("training_records", model_version)
     norms = score_gradient_norms(trajectory, records, settings)
     losses = compute_privacy_losses(norms, trajectory, records, settings)
-    attach_to_model(model_version, norms, losses)
+    attach_to_model(norms, losses, model_version)
 
 
 def run_scoring(settings: ProjectSettings) -> PipelineRun:

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from expunge.compliance.canonical import canonical_json
-from expunge.compliance.keyfile import load_or_create, read_secret, replace_secret, sync_folder
+from expunge.compliance.keyfile import load_or_create, read_secret, replace_secret
 from expunge.compliance.predicate import PREDICATE_TYPE, checked_predicate
+from expunge.compliance.whole_file import write_whole
 from expunge.errors import IntegrityError, UsageError
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -96,7 +96,7 @@ def write_certificate(path: str | os.PathLike[str], envelope: Mapping[str, Any])
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     content = envelope_bytes(envelope)
-    _write_whole(target, content)
+    write_whole(target, content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -120,7 +120,7 @@ def load_or_create_signing_key(path: str | os.PathLike[str]) -> Ed25519PrivateKe
     private = _private_key(load_or_create(Path(path), _new_private_pem), path)
     public, expected = public_key_path(path), _public_pem(private)
     if not public.exists():
-        _write_whole(public, expected)
+        write_whole(public, expected)
     elif public.read_bytes() != expected:
         raise IntegrityError(
             f"{public} is not the public half of {path}.", "Delete it if you replaced the key; it is written again."
@@ -135,10 +135,10 @@ def rotate_signing_key(path: str | os.PathLike[str]) -> Ed25519PrivateKey:
     private_path = Path(path)
     old = load_or_create_signing_key(private_path)
     public = public_key_path(private_path)
-    _write_whole(public.with_name(f"{private_path.stem}.{key_id(old.public_key())[:16]}.pub.pem"), _public_pem(old))
+    write_whole(public.with_name(f"{private_path.stem}.{key_id(old.public_key())[:16]}.pub.pem"), _public_pem(old))
     replace_secret(private_path, _new_private_pem())
     new = _private_key(read_secret(private_path), private_path)
-    _write_whole(public, _public_pem(new))
+    write_whole(public, _public_pem(new))
     return new
 
 
@@ -158,16 +158,3 @@ def _private_key(content: bytes, path: str | os.PathLike[str]) -> Ed25519Private
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(f"{path} is not an Ed25519 key.", "Give another path; a key is made there.")
     return key
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(target.parent)

@@ -75,8 +75,8 @@ class Intake(Store):
     ) -> Added:
         """Take one request in; `more` are the other fields of `NewRequest`.
 
-        The same request again returns what is on the ledger and changes nothing. Raises UsageError for the same id with
-        another content, a naive time, an unusable id, an unknown regulation, or nothing to act on.
+        The same request again returns what is on the ledger and changes nothing: the first time of receipt counts.
+        Raises UsageError for the same id with another person, other records or another regulation, a naive time, an unusable id, an unknown regulation, or nothing to act on.
         """
         return self.add_requests(
             [NewRequest(request_id, subject_identity, record_ids, regulation, received_at, **more)]
@@ -148,6 +148,8 @@ class Intake(Store):
         details = {**new.details, "content_sha256": self._content(new, row, self._pseudonyms.key_id)}
         if unknown:
             details["unknown_records"] = len(unknown)
+        if not new.identity_verified:
+            details["identity_verified"] = False
         row["details"] = canonical_text(details)
         connection.execute(insert(models.request).values(row))
         if aliases:
@@ -238,7 +240,10 @@ class Intake(Store):
         return found.details.get("content_sha256") == self._content(new, row, found.key_id)
 
     def _content(self, new: NewRequest, row: Mapping[str, Any], key_id: str) -> str:
-        """Digest of what was asked, under the key that the request was taken in with."""
+        """Digest of what was asked, under the key that the request was taken in with.
+
+        Not of when it came in: a controller that sends it again sends it later, and the first receipt counts.
+        """
         ids = self._pseudonyms.key_ids
         if key_id not in ids:
             raise UsageError(
@@ -253,7 +258,6 @@ class Intake(Store):
                 "records": sorted({self._pseudonyms.records(name)[index] for name in new.record_ids}),
                 "regulation": row["regulation"],
                 "type": row["subject_request_type"],
-                "received_at": row["received_at"],
             }
         )
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from expunge.compliance.whole_file import sync_folder
 from expunge.errors import UsageError
 
 MAX_SECRET_BYTES = 64 * 1024
@@ -44,17 +45,6 @@ def replace_secret(path: Path, content: bytes) -> None:
     temporary = _write_private(path, content)
     temporary.replace(path)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a link inside `folder` survive a power cut."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _create(path: Path, content: bytes) -> None:

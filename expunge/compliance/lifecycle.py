@@ -51,7 +51,7 @@ MOVES: dict[Status, frozenset[Status]] = {
     _S.PROMOTED: frozenset({_S.PURGED}),
     _S.PURGED: frozenset({_S.CLOSED}),
     # opened again when the request that it repeated is cancelled, refused or not found
-    _S.DUPLICATE: frozenset({_S.RECEIVED}),
+    _S.DUPLICATE: frozenset({_S.RECEIVED, _S.IDENTITY_UNVERIFIED}),
     _S.REFUSED: frozenset(),
     _S.NOT_FOUND: frozenset(),
     _S.CLOSED: frozenset(),
@@ -93,13 +93,6 @@ ERASURE_GROUNDS = {
 }
 """Grounds on which GDPR lets a controller refuse erasure, by article."""
 
-_OPENDSR = {
-    "pending": frozenset({_S.RECEIVED, _S.IDENTITY_UNVERIFIED, _S.ACCEPTED}),
-    "cancelled": frozenset({_S.CANCELLED, _S.REFUSED}),
-    "completed": frozenset({_S.CLOSED, _S.NOT_FOUND, _S.DUPLICATE}),
-}
-
-
 def status_of(name: str) -> Status:
     """The status of that name. Raises UsageError naming the nearest one."""
     try:
@@ -136,8 +129,3 @@ def refusal_ground(regulation: str, ground: str | None) -> str:
     if known not in ERASURE_GROUNDS:
         raise UsageError(f"The ground {ground!r} is not one of GDPR.", nearest(known, list(ERASURE_GROUNDS)))
     return known
-
-
-def opendsr_status(status: Status) -> str:
-    """The OpenDSR 2.0 `request_status` of a status: pending, in_progress, completed or cancelled."""
-    return next((name for name, members in _OPENDSR.items() if status in members), "in_progress")

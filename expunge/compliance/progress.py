@@ -132,6 +132,8 @@ class Progress(Quarantine):
         if request.status in IN_A_RUN and run_id is not None and request.run_id not in (None, run_id):
             raise _held(request, run_id)
         values = self._field_values(request, fields)
+        if values.get("duplicate_of") is not None:
+            self._request(connection, values["duplicate_of"])
         values["status"] = target.value
         if target == Status.QUARANTINED:
             values["run_id"] = None  # whatever run held it has let go
@@ -194,9 +196,14 @@ class Progress(Quarantine):
             models.request.c.duplicate_of == original, models.request.c.status == Status.DUPLICATE.value
         )
         for name in sorted(connection.execute(query).scalars()):
-            values = {"status": Status.RECEIVED.value, "duplicate_of": None, "outcome": None, "answered_at": None}
-            payload = {"from": "duplicate", "to": "received", "duplicate_of": original}
-            self._update(connection, self._request(connection, name), "request.reopened", values, payload)
+            request = self._request(connection, name)
+            verified = request.details.get("identity_verified", True)
+            target = Status.RECEIVED if verified else Status.IDENTITY_UNVERIFIED
+            values = {"status": target.value, "duplicate_of": None, "outcome": None, "answered_at": None}
+            if not verified and request.identity_requested_at is None:
+                values["identity_requested_at"] = to_text(self._now())
+            payload = {"from": "duplicate", "to": target.value, "duplicate_of": original}
+            self._update(connection, request, "request.reopened", values, payload)
 
     def _update(
         self,

@@ -101,10 +101,6 @@ class Runs(Store):
         with self._read() as connection:
             return [DeletionRun.from_row(row) for row in connection.execute(query).mappings()]
 
-    def add_tombstone(self, kind: str, name: str, status: str, **fields: Any) -> Tombstone:
-        """Record one descendant; `fields` are the other columns of the tombstone table. Raises as `add_tombstones`."""
-        return self.add_tombstones([{"kind": kind, "name": name, "status": status, **fields}])[0]
-
     def add_tombstones(self, tombstones: Iterable[Mapping[str, Any]]) -> list[Tombstone]:
         """Record descendants, all or none: destroyed (with a method) or kept (with a reason).
 

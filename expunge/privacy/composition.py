@@ -133,8 +133,8 @@ def discounted_loss(
 
     Args:
         eta: learning rate at the checkpoints, [c] or one for all; linear in between.
-        decay: lambda >= 0, the curvature that pulls runs together, per unit of learning rate times step; 0 is `compose`.
-        The others are those of `compose`.
+        decay: lambda >= 0, the curvature that pulls runs together, per unit of learning rate times step; 0 gives
+            `compose`. The others are those of `compose`.
 
     Raises:
         UsageError: as `compose`; a negative decay or learning rate.

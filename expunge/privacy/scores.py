@@ -97,7 +97,7 @@ class PrivacyLosses:
     is a guarantee, since one run is one sample of an expectation.
 
     Raises:
-        UsageError: shapes that do not fit, an id given twice, an unknown label, a loss that is not a finite number >= 0.
+        UsageError: shapes that do not fit, an id given twice, an unknown label, a negative or infinite loss.
     """
 
     record_ids: tuple[str, ...]

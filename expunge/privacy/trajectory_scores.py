@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from expunge.errors import ExpungeError, UsageError
 from expunge.models import build_model
 from expunge.privacy.gradient_norms import NormsNotFinite, per_example_gradient_norms
 from expunge.privacy.implicit import assumed_noise_scale, rank_stability
+from expunge.privacy.record_index import first_few
 from expunge.privacy.scores import GradientNorms, PrivacyLosses, privacy_losses, spliced
 from expunge.training import Trajectory
 
@@ -55,10 +57,9 @@ def score_trajectory(
         try:
             columns[:, i] = per_example_gradient_norms(model, x, y, chunk=batch).cpu().numpy()
         except NormsNotFinite as error:
-            ids = ", ".join(records.record_ids[row] for row in error.rows[:3])
+            ids = first_few([records.record_ids[row] for row in error.rows])
             raise ExpungeError(
-                f"Gradient norms of {len(error.rows)} record(s) are not finite at step {checkpoint.step}, such as {ids}.",
-                error.hint,
+                f"Gradient norms are not finite at step {checkpoint.step}: {ids}.", error.hint
             ) from error
         if progress is not None:
             progress(i + 1, len(trajectory.kept))
@@ -70,31 +71,34 @@ def score_trajectory(
     )
     if previous is None or not destroyed:
         return made
-    at = [previous.steps.index(step) for step in destroyed]
-    prefix = replace(previous, norms=previous.norms[:, at], steps=tuple(destroyed))
-    return spliced(prefix, made, destroyed[-1] + 1)
+    return spliced(previous, made, destroyed[-1] + 1)
 
 
 def trajectory_losses(norms: GradientNorms, trajectory: Trajectory, order: float, r0: float) -> PrivacyLosses:
     """Privacy losses by plain composition; for plain SGD under an assumed noise, with its rank stability recorded.
 
+    Where training clipped (`dp_sgd`), norms above the clip count as the clip, as they did in the batch's sum.
+
     Args:
         order: Renyi order a > 1. r0: `implicit` only: the median of ||g||/s that the assumed s is chosen for.
+
+    Raises UsageError where norms and trajectory have different checkpoints.
     """
     checkpoints = trajectory.checkpoints
     if tuple(c.step for c in checkpoints) != norms.steps:
         raise UsageError("Norms and trajectory have different checkpoints.", "Score the trajectory again.")
     reasons = tuple(trajectory.run.get("heuristic", ()))
     q = [c.q for c in checkpoints]
-    known = [c.s for c in checkpoints if c.s is not None]
-    if len(known) == len(checkpoints):
-        s, extra = known, {}
-    else:
+    clip = trajectory.config.noise.clip
+    extra: dict[str, Any] = {} if clip is None else {"clip": clip}
+    counted = norms.norms if clip is None else np.minimum(norms.norms, np.float32(clip))
+    s = [c.s for c in checkpoints if c.s is not None]
+    if len(s) < len(checkpoints):
         s = [assumed_noise_scale(norms.norms, r0)] * len(checkpoints)
         stability = rank_stability(norms.norms, norms.steps, trajectory.total_steps, q, order)
         extra = {"assumed_r0": r0, "rank_stability": stability}
     return privacy_losses(
-        replace(norms, settings={**norms.settings, **extra}),
+        replace(norms, norms=counted, settings={**norms.settings, **extra}),
         [c.lr for c in checkpoints],
         s,
         q,

@@ -88,7 +88,7 @@ def trajectory_page(manifest: Mapping[str, Any]) -> str:
         drawn.append(figure(curves([measured], "step", "noise s"), "Noise s on the sum of a batch's gradients."))
     state = (
         notice(
-            f"{plural(gone, 'checkpoint')} of {len(checkpoints)} were destroyed: only step and hash are left.", "bad"
+            f"{plural(gone, 'checkpoint')} of {len(checkpoints)} were destroyed: only step and hash are left.", "plain"
         )
         if gone
         else notice(f"All {plural(len(checkpoints), 'scored checkpoint')} are stored.", "plain")
@@ -172,7 +172,7 @@ def losses_page(losses: PrivacyLosses, hardest: Sequence[HardRecord]) -> str:
     from expunge.privacy.scores import flat_distribution_warning
 
     total = np.asarray(losses.total, dtype=float)
-    kept, infinite = finite(total)
+    kept, _ = finite(total)
     flat = flat_distribution_warning(kept) if kept.size > 1 else None
     summary = {name: float(np.percentile(kept, k)) if kept.size else None for name, k in (("median", 50), ("99 %", 99))}
     facts: dict[str, object] = {
@@ -188,7 +188,6 @@ def losses_page(losses: PrivacyLosses, hardest: Sequence[HardRecord]) -> str:
             notice(LABEL_WORDS[losses.label], "plain" if losses.label == "score" else "unsure"),
             bullets(losses.reasons),
             notice(flat, "unsure") if flat else "",
-            notice(f"{plural(infinite, 'record')} with an infinite loss, not drawn.", "bad") if infinite else "",
             definitions(facts),
             section("How the losses are spread", figures(_spread(total), _learnt(losses))) if len(losses) else "",
             section("The records remembered most", _hardest(hardest)),

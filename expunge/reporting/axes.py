@@ -57,6 +57,15 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [0.0 if abs(t) < 1e-9 * span else t for t in ticks]
 
 
+def tick_number(value: float) -> str:
+    """A tick's number, as short as it can be."""
+    x = float(value)
+    if x and (abs(x) < 1e-3 or abs(x) >= 1e5):
+        digits, power = f"{x:.2e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{x:.4g}"
+
+
 def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Powers of ten in low..high, thinned; 1, 2 and 5 times them over a short range."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
+from expunge.reporting.escaping import escape
 from expunge.reporting.svg import clipped, drawing, text
 
-BOX, TALL, GAP_X, GAP_Y, SLOT, PAD = 176, 40, 66, 10, 10, 10
+BOX, TALL, GAP_X, GAP_Y, SLOT, PAD = 162, 40, 48, 10, 10, 6
 SWEEPS = 6
 MOST_LABELS = 24
 
@@ -170,8 +170,8 @@ def _arrow(
     line = f'<g><title>{name}</title><path class="edge" d="{path}"/>{tip}</g>'
     if not (labelled and link.label):
         return line, ""
-    (ax, ay), (bx, by) = points[-2], points[-1]
-    return line, text((ax + bx) / 2, (ay + by) / 2 - 4, clipped(link.label, 11), "halo")
+    (ax, ay), (_, by) = points[-2], points[-1]
+    return line, text(ax + 4, ay + (3 if by == ay else 0.12 * (by - ay) + 3), clipped(link.label, 8), "halo", "start")
 
 
 def _box(box: Box, x: float, y: float) -> str:
@@ -180,7 +180,7 @@ def _box(box: Box, x: float, y: float) -> str:
         f"<g><title>{escape(box.tooltip or box.first)}</title>"
         f'<rect class="node {escape(box.style)}" x="{x:.1f}" y="{y - TALL / 2:.1f}" width="{BOX}" height="{TALL}" '
         'rx="5"/>'
-        + text(x + 9, y - 3, clipped(box.first, 25), f"name{struck}", "start")
-        + text(x + 9, y + 13, clipped(box.second, 31), f"small {box.style}", "start")
+        + text(x + 9, y - 3, clipped(box.first, 22), f"name{struck}", "start")
+        + text(x + 9, y + 13, clipped(box.second, 27), f"small {box.style}", "start")
         + "</g>"
     )

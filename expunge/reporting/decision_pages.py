@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from expunge.evaluation.evidence import Evidence, GateDecision
+from expunge.evaluation.evidence import Evidence, Finding, GateDecision
 from expunge.reporting.evidence_parts import evidence_sections
 from expunge.reporting.page import (
     badge,
@@ -14,13 +14,13 @@ from expunge.reporting.page import (
     folded,
     nested,
     notice,
+    number,
     page,
     paragraph,
     percent,
     plural,
     section,
     table,
-    with_interval,
 )
 from expunge.reporting.svg import Line, StripRow, curves, strip
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
@@ -179,18 +179,23 @@ def decision_page(decision: GateDecision) -> str:
 
 
 def findings_table(decision: GateDecision) -> str:
-    """The gate's findings, deciding ones first."""
-    ordered = sorted(decision.findings, key=lambda f: (not f.gating, f.ok))
+    """The gate's findings: those that decide, and folded those that are only reported."""
+    decide = [f for f in decision.findings if f.gating]
+    report = [f for f in decision.findings if not f.gating]
+    rest = folded(f"{plural(len(report), 'finding')} that did not decide", _findings(report)) if report else ""
+    return _findings(decide) + rest
+
+
+def _findings(findings: list[Finding]) -> str:
     rows = [
         [
             f.name,
-            "decides" if f.gating else "reported",
             badge("fine", "good") if f.ok else badge("not fine", "bad" if f.gating else "unsure"),
             f.words,
         ]
-        for f in ordered
+        for f in sorted(findings, key=lambda f: f.ok)
     ]
-    return table(["finding", "role", "", "in words"], rows)
+    return table(["finding", "", "in words"], rows)
 
 
 def holm_table(decision: GateDecision) -> str:
@@ -216,7 +221,7 @@ def calibration_page(predictor: BudgetPredictor) -> str:
                 {
                     "target": f"at most {percent(predictor.target)} of the original's distance left",
                     "retraining": plural(predictor.retrain_steps, "step"),
-                    "mean privacy loss of the pilots (nats)": with_interval((low + high) / 2, (low, high)),
+                    "mean privacy loss of the pilots (nats)": f"{number(low)} to {number(high)}",
                 }
             ),
             section("What the pilots show", figures(_excess_plot(predictor), _critical_plot(predictor))),

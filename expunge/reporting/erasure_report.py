@@ -80,8 +80,7 @@ def _requests(inputs: ErasureReportInputs) -> str:
             line.subject_kind,
             line.records,
             line.difficulty_percentile,
-            line.predicted_steps,
-            line.spent_steps,
+            f"{line.predicted_steps} / {line.spent_steps}",
             percent(line.cost_share, 1),
             verdict_badge(line.verdict),
             line.due_at,
@@ -90,18 +89,17 @@ def _requests(inputs: ErasureReportInputs) -> str:
         for line in inputs.requests
     ]
     head = [
-        "request", "who", "records", "harder than (% of records)", "steps predicted", "steps spent", "share of cost",
-        "verdict", "due", "in words",
+        "request", "who", "records", "harder than, %", "steps planned / spent", "cost", "verdict", "due", "in words",
     ]  # fmt: skip
-    shown = [k for k in range(len(head)) if k < 8 or any(row[k] for row in rows)]
+    shown = [k for k in range(len(head)) if k < 7 or any(row[k] for row in rows)]
     return table(
         [head[k] for k in shown],
         [[row[k] for k in shown] for row in rows],
-        (2, 3, 4, 5, 6),
+        (2, 3, 4, 5),
         empty="This run answered no request.",
     ) + paragraph(
-        "Verdicts on single requests stand beside the verdict on all records together, which decides. The share of "
-        "cost is in units of one retraining.",
+        "Verdicts on single requests stand beside the verdict on all records together, which decides. Harder than: the "
+        "share of all records that are easier to forget. Cost: this request's part, in percent of one retraining.",
         note=True,
     )
 

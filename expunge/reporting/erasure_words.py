@@ -69,9 +69,11 @@ def explain(inputs: ErasureReportInputs) -> str:
     """One paragraph for a privacy officer, no jargon."""
     requests = plural(len(inputs.requests), "request")
     records = plural(inputs.plan.forget_records, "record")
+    asked = f"{requests} asked that the model {inputs.model_name} forget {records}; to do so, "
+    if not inputs.requests:
+        asked = f"Without a request, the model {inputs.model_name} was made to forget {records}; to do so, "
     sentences = [
-        f"{requests[:1].upper()}{requests[1:]} asked that the model {inputs.model_name} forget {records}; to do so, "
-        f"{DONE[inputs.run.method]}.",
+        f"{asked}{DONE[inputs.run.method]}.",
         _result(inputs),
         _cost(inputs),
         _use(inputs),
@@ -84,6 +86,8 @@ def explain(inputs: ErasureReportInputs) -> str:
 
 def _result(inputs: ErasureReportInputs) -> str:
     if not inputs.decision.passed:
+        if any(c.gating and c.verdict == "fail" for c in inputs.evidence.checks):
+            return "Tests still told it apart from models that never saw them, so it has not forgotten them as it must."
         return "The result did not pass every required test, so it cannot be said that the model has forgotten them."
     if inputs.retrained:
         return "The new model has therefore never seen them, which is the strongest assurance there is."

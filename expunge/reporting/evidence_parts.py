@@ -59,7 +59,11 @@ def evidence_sections(evidence: Evidence, drift: Mapping[str, Any] | None = None
 def level_notice(evidence: Evidence) -> str:
     """The level of the evidence, in words that are visibly weaker below `oracle`."""
     kind = "plain" if evidence.level == "oracle" else "unsure"
-    count = f" {plural(evidence.oracles.count, 'such model')} judged." if evidence.oracles.count else ""
+    count = (
+        f" {plural(evidence.oracles.count, 'such model')} judged."
+        if evidence.oracles.count and evidence.level != "oracle-free"
+        else ""
+    )
     claim = (
         "The claim is about this one model."
         if evidence.claim == "MODEL"
@@ -133,23 +137,26 @@ def requests_section(evidence: Evidence) -> str:
     """Each request's own records: rank, accuracy, attack; single records where there are few."""
     if not evidence.requests:
         return ""
-    rows = [
+    ranks = [
         [
             request.request_id,
             request.records,
             verdict_badge(request.verdict, request.little_remembered and request.verdict == "pass"),
             *(_rank(request, role) for role in ("original", "unlearned", "oracle")),
-            _share(request.forget_accuracy.get("unlearned")),
-            _share(request.forget_accuracy.get("oracle")),
-            _auc(request),
             request.words,
         ]
         for request in evidence.requests
     ]
-    head = [
-        "request", "records", "verdict", "rank: original", "rank: this model", "rank: a held-back oracle",
-        "accuracy, this model", "accuracy, oracles", "attack AUC: this model, oracles", "in words",
-    ]  # fmt: skip
+    shares = [
+        [
+            request.request_id,
+            *(_share(request.forget_accuracy.get(role)) for role in ("original", "unlearned", "oracle")),
+            _auc(request),
+        ]
+        for request in evidence.requests
+    ]
+    rank_head = ["request", "records", "verdict", "original's rank", "this model's", "held-back oracle's", "in words"]
+    share_head = ["request", "accuracy: original", "this model", "oracles", "attack AUC: this model; oracles' mean"]
     places = [_place_row(request, k) for request in evidence.requests for k in range(len(request.places))]
     single = folded(
         f"Single records ({len(places)})",
@@ -160,24 +167,25 @@ def requests_section(evidence: Evidence) -> str:
         paragraph(
             "The verdict that decides is on all records of the run together; these figures stand beside it, level "
             f"{evidence.level}, not corrected for their number. Rank 1 is farthest from models that never saw "
-            "the records.",
+            "the records; the p-value is the rank as a share.",
         ),
         requests_plot(evidence),
-        table(head, rows, (1,)),
+        table(rank_head, ranks, (1, 3, 4, 5)),
+        table(share_head, shares, (1, 2, 3)),
         single if places else "",
     )
 
 
 def _rank(request: RequestEvidence, role: str) -> str:
     rank = request.influence_rank.get(role)
-    return "–" if rank is None else f"{rank.position} of {rank.of} (p {number(rank.p_value)})"
+    return "–" if rank is None else f"{rank.position} of {rank.of}"
 
 
 def _auc(request: RequestEvidence) -> str:
     mine, oracle = request.mia.get("unlearned"), request.mia.get("oracle")
     if mine is None or mine.value is None:
         return mine.note if mine else "–"
-    return f"{with_interval(mine.value, mine.interval)}, {number(oracle.value if oracle else None)}"
+    return f"{with_interval(mine.value, mine.interval)}; {number(oracle.value if oracle else None)}"
 
 
 def _place_row(request: RequestEvidence, k: int) -> list[object]:
@@ -250,7 +258,7 @@ def drift_section(evidence: Evidence, drift: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in drift.items() if name not in known}
     return section(
         "What changed in the predictions",
-        paragraph(check.words + "." if check else ""),
+        paragraph(f"{check.words[:1].upper()}{check.words[1:]}." if check else ""),
         table(head, body, (2, 3, 4)) if body else "",
         paragraph(
             f"Evidently's distances (Wasserstein; Jensen-Shannon for labels) from one oracle ({reference}).", note=True

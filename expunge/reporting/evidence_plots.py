@@ -22,6 +22,7 @@ LEGEND = [
     ("c", "held-back oracles (control)"),
     ("d", "kept half of the records (control)"),
 ]
+WHEN = {"original": "before", "unlearned": "after"}
 MOST_REQUESTS = 40
 
 
@@ -130,6 +131,8 @@ def _share(check: CheckResult) -> str:
 
 def _attack(check: CheckResult) -> str:
     details: Mapping[str, Any] = check.details
+    if all(value.value is None for value in check.values.values()):
+        return ""  # too few records: the table says so
     what = "AUC of the attack" if check.name == "mia_loss" else "share of the records called unseen"
     rows = [
         *_role_row(check, "original"),
@@ -154,7 +157,7 @@ def _gaps(utility: Mapping[str, RoleValue]) -> str:
             if value is not None:
                 points = None if value.value is None else 100 * value.value
                 interval = None if value.interval is None else (100 * value.interval[0], 100 * value.interval[1])
-                rows.append(StripRow(f"{name}, {ROLE_NAME[role]}", [points], ROLE_KIND[role], interval))
+                rows.append(StripRow(f"{name}: {WHEN[role]}", [points], ROLE_KIND[role], interval))
     if not rows:
         return ""
     return figure(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from html import escape
 from typing import Literal
 
 from expunge.reporting.axes import number
+from expunge.reporting.escaping import escape
 from expunge.reporting.style import style_sheet
 
 Kind = Literal["good", "bad", "unsure", "plain"]
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 LONG_LIST = 40
 WORDY = 40
 
@@ -85,7 +87,9 @@ def table(
 ) -> str:
     """A table that scrolls sideways by itself on a phone; `empty` is said where it has no rows."""
     body = [
-        "<tr>" + "".join(f"<td{_cell_class(c, cell, numeric_columns)}>{html(cell)}</td>" for c, cell in enumerate(row))
+        "<tr>"
+        + "".join(f"<td{_cell_class(c, cell, numeric_columns)}>{html(cell)}</td>" for c, cell in enumerate(row))
+        + "</tr>"
         for row in rows
     ]
     if not body:
@@ -103,6 +107,8 @@ def table(
 def _cell_class(column: int, cell: object, numeric: Collection[int]) -> str:
     if column in numeric:
         return " class=n"
+    if isinstance(cell, str) and DATE.match(cell):
+        return " class=t"
     wordy = isinstance(cell, str) and not isinstance(cell, Markup) and len(cell) > WORDY
     return " class=words" if wordy else ""
 

@@ -15,7 +15,7 @@ _DARK = (
 
 _RULES = """
 .expunge{background:var(--bg);color:var(--ink);margin:0;font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-.expunge main{max-width:1040px;margin:0 auto;padding:20px 18px 48px;overflow-wrap:anywhere}
+.expunge main{max-width:1060px;margin:0 auto;padding:20px 18px 48px;overflow-wrap:anywhere}
 .expunge h1{font-size:1.6rem;line-height:1.2;margin:.2em 0}
 .expunge h2{font-size:1.2rem;margin:1.9em 0 .5em;padding-bottom:.25em;border-bottom:1px solid var(--rule)}
 .expunge h3{font-size:1rem;margin:1.3em 0 .4em}
@@ -26,6 +26,7 @@ _RULES = """
 .expunge th,.expunge td{text-align:left;vertical-align:top;padding:5px 12px 5px 0;border-bottom:1px solid var(--rule);
  overflow-wrap:normal}
 .expunge td.words{min-width:15em;overflow-wrap:anywhere}
+.expunge td.t{white-space:nowrap}
 .expunge th{color:var(--soft);font-weight:600}
 .expunge td.n,.expunge th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .expunge dl{display:grid;grid-template-columns:minmax(9em,max-content) 1fr;gap:3px 18px;font-size:.92rem;margin:.7em 0}
@@ -74,10 +75,12 @@ _RULES = """
 .expunge svg text.halo{font-size:10.5px;fill:var(--soft);paint-order:stroke;stroke:var(--bg);stroke-width:3px}
 .expunge svg .edge{fill:none;stroke:var(--grey);stroke-width:1.3}
 .expunge svg .tip{fill:var(--grey);stroke:none}
+.expunge td code{white-space:nowrap}
 .expunge del{color:var(--soft)}
 @media (max-width:520px){.expunge dl{grid-template-columns:1fr}.expunge dd{margin-bottom:5px}
  .expunge main{padding:14px 14px 36px}.expunge h1{font-size:1.35rem}}
-@media print{.expunge main{max-width:none;padding:0}.expunge .wide{overflow:visible}
+@media print{.expunge main{max-width:none;padding:0}.expunge table{font-size:.7rem}
+ .expunge td.words{min-width:8em}.expunge th.n{white-space:normal}.expunge .wide{overflow:visible}
  .expunge svg.natural{max-width:100%;height:auto}.expunge figure,.expunge tr,.expunge .notice{break-inside:avoid}
  .expunge h2,.expunge h3{break-after:avoid}.expunge{print-color-adjust:exact;-webkit-print-color-adjust:exact}
  .expunge details::details-content{content-visibility:visible;height:auto}}

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expunge.reporting.axes import Axis, axis, finite, number, wants_log
+from expunge.reporting.axes import Axis, axis, finite, number, tick_number, wants_log
+from expunge.reporting.escaping import escape
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 460, 58, 14, 12, 44
 GREYS = 16
@@ -77,7 +77,7 @@ def frame(x: Axis, y: Axis | None, x_label: str, y_label: str = "", top: float =
     """Grid, ticks and labels. Without `y`, vertical lines only."""
     bottom = y.start if y else top
     parts = []
-    marks = [(x(t), number(float(t))) for t in x.ticks()]
+    marks = [(x(t), tick_number(t)) for t in x.ticks()]
     for place, words in marks:
         if y is None:
             continue
@@ -87,7 +87,7 @@ def frame(x: Axis, y: Axis | None, x_label: str, y_label: str = "", top: float =
         for tick in y.ticks(4):
             place = y(tick)
             parts.append(f'<line class="grid" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{place:.1f}" y2="{place:.1f}"/>')
-            parts.append(text(x.start - 6, place + 4, number(float(tick)), anchor="end"))
+            parts.append(text(x.start - 6, place + 4, tick_number(tick), anchor="end"))
         parts.append(f'<line class="axis" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{y.start:.1f}" y2="{y.start:.1f}"/>')
         if y_label:
             middle = (y.start + y.end) / 2
@@ -164,10 +164,9 @@ def _drawable(values: Sequence[float], log: bool) -> bool:
     )
 
 
-def strip(
-    rows: Sequence[StripRow], x_label: str, zone: tuple[float, float] | None = None, label_width: int = 132
-) -> str:
+def strip(rows: Sequence[StripRow], x_label: str, zone: tuple[float, float] | None = None) -> str:
     """One row of points each, or a value with its interval; `zone` is shaded (a margin, or the oracles' range)."""
+    label_width = min(150.0, 24 + 6.7 * max((len(row.label) for row in rows), default=0))
     step = 30
     height = TOP + step * max(1, len(rows)) + BOTTOM
     values: list[float | None] = [v for row in rows for v in row.points]
@@ -181,11 +180,11 @@ def strip(
         place = x(tick)
         parts.append(
             f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>'
-            + text(place, height - BOTTOM + 15, number(float(tick)))
+            + text(place, height - BOTTOM + 15, tick_number(tick))
         )
     for i, row in enumerate(rows):
         middle = TOP + step * (i + 0.5)
-        parts.append(text(label_width - 8, middle + 4, clipped(row.label, (label_width - 10) // 6), "name", "end"))
+        parts.append(text(label_width - 8, middle + 4, clipped(row.label, 19), "name", "end"))
         if row.interval and _drawable(row.interval, False):
             a, b = x(row.interval[0]), x(row.interval[1])
             parts.append(f'<line class="line-{row.kind}" x1="{a:.1f}" x2="{b:.1f}" y1="{middle}" y2="{middle}"/>')

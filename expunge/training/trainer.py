@@ -100,7 +100,7 @@ def train(
     files.keep(step, state)
 
     def checkpoint(t: int) -> Checkpoint:
-        lr = learning_rate(config, t)
+        lr = learning_rate(config, min(t, config.steps - 1))  # w_T takes no step: it has the last one's
         sha256, size = files.written[t]
         return Checkpoint(
             t, lr, sum_noise_deviation(config.noise, config.batch_size, lr), q, sha256, files.name(t), size

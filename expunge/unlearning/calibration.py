@@ -118,14 +118,15 @@ def calibrate(
     for method, amount in _candidates(trajectory, settings):
         runs = _unlearn_all(trajectory, table, method, amount, retain, settings.runs, seed, report)
         for name in names:
-            excess = [_excess(run, original, oracles[name], table.targets, forget[name]) for run in runs[name]]
+            left = [_left(run, original, oracles[name], table.targets, forget[name]) for run in runs[name]]
             measured[name].append(
                 PilotCandidate(
                     method=method,
                     amount=amount,
                     steps=STEPS_TAKEN[method](procedure.config.steps, amount),
                     share_spent=share_before(losses, sets[name], amount) if method == "rewind" else None,
-                    excess=float(np.median(excess)),
+                    excess=float(np.median([excess for _, excess in left])),
+                    influence=float(np.median([influence for influence, _ in left])),
                 )
             )
     pilots = [
@@ -196,19 +197,17 @@ def _unlearn_all(
     return dict(zip(retain, np.split(logits, len(retain)), strict=True))
 
 
-def _excess(
+def _left(
     run: NDArray[np.float32],
     original: NDArray[np.float32],
     oracles: NDArray[np.float32],
     targets: NDArray[np.int64],
     rows: NDArray[np.int64],
-) -> float:
-    """Share of the original's squared distance to the oracles that is left; 0 where there was none to lose."""
+) -> tuple[float, float]:
+    """(influence, excess) of one run; zeros where the original had nothing to lose (METHOD section 7)."""
     y = targets[rows]
-    result = model_influence(
-        phi(run[rows], y), phi(oracles[:, rows], y), phi(original[rows], y)
-    )
-    return float(result.excess) if result.excess is not None else 0.0
+    result = model_influence(phi(run[rows], y), phi(oracles[:, rows], y), phi(original[rows], y))
+    return result.influence or 0.0, result.excess or 0.0
 
 
 def _energy(

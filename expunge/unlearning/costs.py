@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MARGINAL = "unlearning"
+EVERYTHING = "everything"
 _ONCE_A_MODEL = ("scoring", "calibration")
 
 
@@ -20,7 +21,9 @@ def run_costs(
     calibration: float,
     earlier_attempts: float = 0.0,
 ) -> dict[str, float]:
-    """Cost by purpose. Every reference model is one retraining; scoring passes each record once a checkpoint."""
+    """Cost by purpose and in all. Every reference model is one retraining; scoring passes each record once a
+    checkpoint.
+    """
     costs = {
         MARGINAL: marginal,
         "look oracles": float(look_oracles),
@@ -30,12 +33,8 @@ def run_costs(
         "calibration": calibration,
         "earlier attempts": earlier_attempts,
     }
-    return {name: value for name, value in costs.items() if value or name == MARGINAL}
-
-
-def everything(costs: Mapping[str, float]) -> float:
-    """The sum: what the run took, with its proof and with the scoring and calibration that it rests on."""
-    return float(sum(costs.values()))
+    spent = {name: value for name, value in costs.items() if value or name == MARGINAL}
+    return {**spent, EVERYTHING: sum(spent.values())}
 
 
 def break_even_runs(costs: Mapping[str, float]) -> float | None:

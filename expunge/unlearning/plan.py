@@ -76,6 +76,7 @@ class Look(Document):
 
     steps_spent: int
     start_step: int
+    influence: float | None = None
     excess: float | None
     p_value: float
     passed: bool

@@ -18,13 +18,18 @@ MEASURABLE_ENERGY = 0.25
 
 
 class PilotCandidate(Document):
-    """One way in which a pilot set was forgotten, and the excess it left (median over runs)."""
+    """One way in which a pilot set was forgotten, and the influence and excess it left (medians over runs).
+
+    Excess decides. A rewound run shares its start with the original, so its projection on the original's displacement,
+    the influence, also holds run noise that both share and that is no memory of the records.
+    """
 
     method: str
     amount: int
     steps: int
     share_spent: float | None
     excess: float
+    influence: float = 0.0
 
 
 class PilotSet(Document):
@@ -122,15 +127,23 @@ def _rewinds(pilot: PilotSet) -> list[PilotCandidate]:
 
 
 def _critical_share(pilot: PilotSet, target: float) -> float:
-    """Share at which excess first exceeds the target going forward in time, interpolated; 0 when it always does."""
-    last = (0.0, 0.0)
-    for candidate in _rewinds(pilot):
-        share = candidate.share_spent or 0.0
-        if candidate.excess > target:
-            rise = candidate.excess - last[1]
-            return last[0] + (share - last[0]) * ((target - last[1]) / rise if rise > 0 else 0.0)
-        last = (share, max(candidate.excess, last[1], 0.0))
-    return last[0]
+    """Share up to which excess stays within the target; 0 when it never does.
+
+    Excess is made monotone in the share first (isotonic regression), so that one odd pilot run does not decide.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    points = [(c.share_spent or 0.0, c.excess) for c in _rewinds(pilot)]
+    if not points:
+        return 0.0
+    x, y = np.array([(0.0, 0.0), *points]).T
+    smooth = IsotonicRegression(y_min=0.0).fit_transform(x, y)
+    over = np.flatnonzero(smooth > target)
+    if not len(over):
+        return float(x[-1])
+    k = int(over[0])
+    rise = smooth[k] - smooth[k - 1]
+    return float(x[k - 1] + (x[k] - x[k - 1]) * (target - smooth[k - 1]) / rise)
 
 
 def _steps_needed(pilot: PilotSet, method: str, target: float) -> int | None:

@@ -37,20 +37,25 @@ class LookReference:
     level: float
 
     def look(self, state: Mapping[str, Tensor], steps_spent: int, start_step: int) -> Look:
-        """Passed when the model lies among the look oracles and its excess is within the target."""
+        """Passed when the model lies among the look oracles with its excess within the target."""
         y = self.forget.targets
         model = phi(predict(self.spec, state, self.forget), y)
         oracles, original = phi(self.oracles, y), phi(self.original, y)
         rank = OracleReference(oracles).rank(model)
-        excess = model_influence(model, oracles, original).excess
-        among = rank.p_value >= self.level
-        close = excess is None or excess <= self.target
-        share = "no measurable distance in the original" if excess is None else f"excess {excess:.2f}"
+        left = model_influence(model, oracles, original)
+        among = rank.p_value > self.level
+        close = (left.excess or 0.0) <= self.target
+        share = (
+            "no measurable distance in the original"
+            if left.excess is None
+            else f"excess {left.excess:.2f}"
+        )
         where = "among the look oracles" if among else "outside the look oracles"
         return Look(
             steps_spent=steps_spent,
             start_step=start_step,
-            excess=None if excess is None else float(excess),
+            influence=None if left.influence is None else float(left.influence),
+            excess=None if left.excess is None else float(left.excess),
             p_value=float(rank.p_value),
             passed=bool(among and close),
             words=f"{where} (p = {rank.p_value:.2f}), {share}",

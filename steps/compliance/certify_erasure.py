@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from zenml import step
-from zenml.client import Client
 
-from adapters import artifacts
+from adapters import artifacts, model_registry
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import current_project
@@ -151,10 +150,10 @@ def _model(promotion: Facts) -> dict[str, Any]:
 def _data_versions(promotion: Facts, plan: UnlearningPlan) -> dict[str, str | None]:
     """Fingerprints of the training records before and after; the first is a tombstone by now."""
     name, version = plan.model_version.rsplit(" ", 1)
-    before = Client().get_model_version(name, int(version) if version.isdigit() else version)
-    prints = []
-    for model_version_id in (before.id, promotion.values["id"]):
-        found = artifacts.versions("training_records", model_version_id=model_version_id)
+    before = model_registry.find(name, version)
+    prints: list[str | None] = []
+    for model_version_id in (before.id if before else None, promotion.values["id"]):
+        found = artifacts.versions("training_records", model_version_id=model_version_id) if model_version_id else []
         prints.append(str(found[0].run_metadata["fingerprint"]) if found else None)
     return {"before": prints[0], "after": prints[1]}
 

@@ -1,6 +1,6 @@
 """Promote the unlearned model, if the gate passed; a refused one is destroyed at once."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import step
 from zenml.artifacts.unmaterialized_artifact import UnmaterializedArtifact
@@ -8,12 +8,19 @@ from zenml.client import Client
 
 from adapters import artifacts, model_registry
 from adapters.ledger import open_ledger
+from adapters.purging import destroy_trajectory
 from adapters.requests import move_all
 from expunge.errors import GateFailed
 from expunge.evaluation.evidence import GateDecision
 from expunge.facts import Facts
 from expunge.settings import ProjectSettings
 from expunge.unlearning.plan import UnlearningRun
+
+
+def promotion_facts(model_version: Any) -> Facts:
+    """What later steps need to know of the promoted version."""
+    label = model_registry.label(model_version)
+    return Facts("Promotion", {"version": label, "id": str(model_version.id), "stage": model_version.stage or "none"})
 
 
 @step(enable_cache=False)
@@ -24,24 +31,25 @@ def promote_model(
     model: UnmaterializedArtifact,
     training_records: UnmaterializedArtifact,
     held_out_records: UnmaterializedArtifact,
+    plan_artifact: UnmaterializedArtifact,
+    run_artifact: UnmaterializedArtifact,
+    evidence_artifact: UnmaterializedArtifact,
+    gate_artifact: UnmaterializedArtifact,
+    drift_artifact: UnmaterializedArtifact,
     settings: ProjectSettings,
     run_id: str,
 ) -> Annotated[Facts, "promotion"]:
+    documents = (plan_artifact, run_artifact, evidence_artifact, gate_artifact, drift_artifact)
     parts = (trajectory, model, training_records, held_out_records)
     if not gate_decision.passed:
-        from adapters.purging import destroy_trajectory
-
-        for part in parts:
-            version = Client().get_artifact_version(part.id)
-            if part is trajectory:
-                destroy_trajectory(version, run_id)
-            else:
-                artifacts.destroy(version, run_id)
+        destroy_trajectory(Client().get_artifact_version(trajectory.id), run_id)
+        for part in parts[1:]:
+            artifacts.destroy(Client().get_artifact_version(part.id), run_id)
         raise GateFailed(f"The gate {gate_decision.words}.", "Nothing was promoted; the requests stay open.")
     made = model_registry.register(
         settings.model.registered_as,
         run_id,
-        [part.id for part in parts],
+        [part.id for part in (*parts, *documents)],
         {
             "settings": settings.digest(),
             "method": unlearning_run.method,
@@ -53,4 +61,4 @@ def promote_model(
     with open_ledger() as ledger:
         ledger.update_run(run_id, status="promoted", model_version_after=model_registry.label(made))
         move_all(ledger, run_id, "promoted")
-    return Facts("Promotion", {"version": model_registry.label(made), "id": str(made.id), "stage": made.stage})
+    return promotion_facts(made)

@@ -8,20 +8,17 @@ from expunge.errors import UsageError, nearest
 from expunge.privacy.forget_sets import ForgetSet, build_forget_set
 from expunge.privacy.scores import PrivacyLosses
 
-KINDS = ("hardest", "easiest", "random", "bin", "records")
+KINDS = ("hardest", "easiest", "random", "bin", "records", "requests")
 
 
 def parse_set(spec: str, losses: PrivacyLosses, seed: int) -> ForgetSet:
-    """The forget set that a text stands for: hardest:SHARE|COUNT, easiest:..., random:..., bin:K/N, records:ID,ID.
+    """The forget set that a text stands for: hardest:SHARE|COUNT, easiest:..., random:..., bin:K/N.
 
-    Raises UsageError for a text that is none, NotFoundError for unknown records.
+    Raises UsageError for a text that is none.
     """
     kind, _, value = spec.partition(":")
     if kind not in KINDS:
         raise UsageError(f"Unknown kind of set {kind!r}.", nearest(kind, list(KINDS)))
-    if kind == "records":
-        ids = [part.strip() for part in value.split(",") if part.strip()]
-        return build_forget_set("records", losses, record_ids=ids)
     try:
         if kind == "bin":
             index, _, bins = value.partition("/")

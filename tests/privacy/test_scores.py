@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import expunge.privacy
 from expunge.errors import NotFoundError, UsageError
-from expunge.privacy import GradientNorms, PrivacyLosses, compose, flat_distribution_warning, privacy_losses
+from expunge.privacy import GradientNorms, PrivacyLosses, compose, flat_distribution_warning, privacy_losses, spliced
 
 IDS = ("a", "b", "c", "d")
 STEPS = (0, 4, 9)
@@ -45,13 +45,30 @@ def test_norms_are_float32_read_only_and_select_in_the_order_asked() -> None:
 
 
 def test_unknown_ids_are_named_and_not_all_of_them() -> None:
-    for action in (norms().select, norms().without, losses().select, losses().percentile, losses().share_spent):
+    for action in (
+        norms().select,
+        norms().without,
+        losses().select,
+        losses().without,
+        losses().percentile,
+        losses().share_spent,
+    ):
         with pytest.raises(NotFoundError, match="1 of 2 record ids are unknown: 'x'"):
             action(["a", "x"])
     with pytest.raises(NotFoundError, match=r"'x4' and 3 more\."):
         norms().select([f"x{i}" for i in range(8)])
     with pytest.raises(UsageError, match="list"):
         norms().select("ab")
+
+
+def test_an_unknown_id_comes_with_the_nearest_known_one() -> None:
+    table = GradientNorms(np.ones((3, 1)), ("digits-0007", "digits-0012", "person-1"), (0,))
+    with pytest.raises(NotFoundError) as caught:
+        table.select(["digits-0013"])
+    assert "Did you mean 'digits-0012'?" in str(caught.value)
+    with pytest.raises(NotFoundError) as caught:
+        table.select(["zzz"])
+    assert "Did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +83,7 @@ def test_unknown_ids_are_named_and_not_all_of_them() -> None:
         lambda: PrivacyLosses(IDS, np.ones(4), np.ones((4, 3)), STEPS, 8.0, "guarantee"),  # type: ignore[arg-type]
         lambda: PrivacyLosses(IDS, -np.ones(4), np.ones((4, 3)), STEPS, 8.0, "score"),
         lambda: PrivacyLosses(IDS, np.full(4, np.nan), np.ones((4, 3)), STEPS, 8.0, "score"),
+        lambda: PrivacyLosses(IDS, np.full(4, np.inf), np.ones((4, 3)), STEPS, 8.0, "score"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(make) -> None:  # type: ignore[no-untyped-def]
@@ -110,6 +128,38 @@ def test_share_spent_is_that_of_the_set_not_the_mean_of_shares() -> None:
 def test_selected_losses_are_ranked_among_themselves() -> None:
     picked = losses().select(["d", "b"])
     assert picked.rank().tolist() == [2, 1] and picked.total.tolist() == [0.5, 1.0]
+
+
+def test_erased_records_leave_nothing_in_the_losses() -> None:
+    rest = losses().without(["a"])
+    assert rest.record_ids == ("b", "c", "d") and rest.total.tolist() == [1.0, 3.0, 0.5]
+    assert rest.cumulative.shape == (3, 3) and rest.rank().tolist() == [2, 1, 3]
+    assert (rest.steps, rest.order, rest.label) == (STEPS, 8.0, "score")
+    with pytest.raises(NotFoundError):
+        rest.select(["a"])
+
+
+def test_the_share_before_a_checkpoint_is_the_curve_one_checkpoint_earlier() -> None:
+    from expunge.unlearning.share_curve import share_before
+
+    assert [share_before(losses(), ["a", "d"], step) for step in (0, 1, 4, 5, 9, 10)] == pytest.approx(
+        [0.0, 0.2, 0.2, 0.5, 0.5, 1.0]
+    )
+
+
+def test_norms_after_a_rewind_are_the_old_prefix_of_those_who_stay_and_the_new_columns() -> None:
+    old = norms()
+    new = GradientNorms([[70.0, 80.0], [40.0, 50.0], [10.0, 20.0]], ("c", "b", "d"), (4, 9), {"run": "second"})
+    made = spliced(old, new, 4)
+    assert made.record_ids == ("c", "b", "d") and made.steps == (0, 4, 9) and made.settings == {"run": "second"}
+    assert made.norms.tolist() == [[7.0, 70.0, 80.0], [4.0, 40.0, 50.0], [10.0, 10.0, 20.0]]
+    assert old.norms.shape == (4, 3)
+    nothing_before = spliced(old, new, 0)
+    assert nothing_before.steps == (4, 9) and nothing_before.norms.tolist() == new.norms.tolist()
+    with pytest.raises(UsageError, match="step 4, which is before step 5"):
+        spliced(old, new, 5)
+    with pytest.raises(NotFoundError, match="'e'"):
+        spliced(old, GradientNorms(np.ones((1, 1)), ("e",), (9,)), 4)
 
 
 def test_losses_are_composed_from_norms_with_their_settings() -> None:

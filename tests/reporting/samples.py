@@ -22,7 +22,8 @@ from expunge.unlearning.plan import Candidate, Look, RequestDifficulty, Unlearni
 from expunge.unlearning.predictor import BudgetPredictor, PilotCandidate, PilotSet, fit_predictor
 
 EVIL = "<img src=x onerror=\"alert('1')\">'\"&\u202e\u2603"
-SETTINGS = EvaluationSettings(gating=("influence", "mia_loss"))
+SETTINGS = EvaluationSettings(mia_sample=60, mia_folds=3)
+FEW = ["influence", "influence_share", "mia_loss", "utility"]
 REQUESTS = {"req-7f3a91": np.arange(60), EVIL: np.array([61]), "req-19c0de": np.array([62, 63])}
 
 
@@ -32,15 +33,22 @@ def evidence(kind: str = "oracle") -> Evidence:
     if kind == "small":
         requests = {EVIL: np.array([0])}
         inputs = World(forget=4, oracles=19).build("oracle", planted=True, requests=requests)
-        return run_checks(inputs, settings=EvaluationSettings(), level="oracle-free")
-    world = World(shift=0.0) if kind == "little" else World(run_share=0.01)
+        return run_checks(inputs, [*FEW, "mia_confidence"], settings=EvaluationSettings(), level="oracle-free")
+    world = (
+        World(shift=0.0, oracles=20, retain=150, held_out=150)
+        if kind == "little"
+        else World(run_share=0.01, oracles=20, half_kept=5)
+    )
     names = {
-        "oracle_ids": tuple(f"seed {k}" for k in range(40)),
+        "oracle_ids": tuple(f"seed {k}" for k in range(20)),
         "held_back_ids": tuple(f"seed h{k}" for k in range(5)),
     }
     inputs = world.build("oracle" if kind == "little" else kind, planted=True, requests=REQUESTS, **names)
     return run_checks(
-        inputs, settings=SETTINGS, warnings=[FailureSignature(name="flat privacy-loss distribution", words=EVIL)]
+        inputs,
+        None if kind == "oracle" else FEW,
+        settings=SETTINGS,
+        warnings=[FailureSignature(name="flat privacy-loss distribution", words=EVIL)],
     )
 
 
@@ -107,13 +115,14 @@ def erasure(kind: str = "oracle", **change: Any) -> ErasureReportInputs:
         "run": run(), "evidence": found, "decision": decision(found), "drift": {"forget loss": 0.1, "snapshot": "abc"},
         "purge": {
             "artifacts": [
-                {"kind": "checkpoint", "name": f"step_{k:05d}.safetensors", "action": "destroyed", "content_hash": "ab" * 32,
-                 "method": "deleted from cache and remote"} for k in (520, 700, 900)
-            ] + [{"kind": "checkpoint", "name": "step_00100.safetensors", "action": "kept", "reason": "before the records",
-                  "destroy_by": "2027-01-01"}],
+                {"kind": "checkpoint", "name": f"step_{k:05d}.safetensors", "action": "destroyed",
+                 "content_hash": "ab" * 32, "method": "deleted from cache and remote"} for k in (520, 700, 900)
+            ] + [{"kind": "checkpoint", "name": "step_00100.safetensors", "action": "kept",
+                  "reason": "before the records", "destroy_by": "2027-01-01"}],
             "rescan": {"at": "2026-11-24T04:00:00Z", "found": [], "words": "312 files read"},
         },
-        "versions": {"expunge": "0.1.0", "torch": "2.9.0", "code": "3f2a" * 10}, "seeds": {"training": 0, "oracles": [1, 2]},
+        "versions": {"expunge": "0.1.0", "torch": "2.9.0", "code": "3f2a" * 10},
+        "seeds": {"training": 0, "oracles": [1, 2]},
         "limits": [EVIL],
     }  # fmt: skip
     return ErasureReportInputs(**(fields | change))
@@ -193,7 +202,8 @@ def lineage(checkpoints: int = 20) -> tuple[list[LineageNode], list[LineageEdge]
         LineageNode("cert", "certificate", "certificate-0001.json", "present", digest),
     ]
     edges = [
-        LineageEdge("request", "data2", "removed"), LineageEdge("data1", "data2"), LineageEdge("data1", "run1", "trained"),
+        LineageEdge("request", "data2", "removed"), LineageEdge("data1", "data2"),
+        LineageEdge("data1", "run1", "trained"),
         LineageEdge("scores", "model5", "planned by"), LineageEdge("data2", "model5", "trained"),
         LineageEdge("model5", "cert"), LineageEdge("request", "cert"), LineageEdge("gone", "cert"),
     ]  # fmt: skip

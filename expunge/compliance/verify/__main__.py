@@ -1,82 +1,31 @@
-"""The verifier's command line: `python -m verify CERTIFICATE`, or `python verify/__main__.py CERTIFICATE`.
-
-Exit codes: 0 nothing failed, 2 wrong usage, 3 a file is missing, 5 something was changed or does not match.
-"""
+"""Starts the verifier: `python -m verify CERTIFICATE`, `python verify CERTIFICATE` or `python verify/__main__.py ...`."""
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import importlib.util
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
 
-if not __package__:  # started as a file: load the folder as a package without putting its parent on the path
-    _folder = Path(__file__).resolve().parent
-    _spec = importlib.util.spec_from_file_location(
-        "verify", _folder / "__init__.py", submodule_search_locations=[str(_folder)]
+
+def _command() -> ModuleType:
+    """The command module; started as a folder or a file, the folder becomes the package `verify` first.
+
+    The folder's parent is never put on the path, so nothing beside it can be imported by accident.
+    """
+    if __package__:
+        return importlib.import_module(f"{__package__}.command")
+    folder = Path(__file__).resolve().parent
+    spec = importlib.util.spec_from_file_location(
+        "verify", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
-    assert _spec is not None and _spec.loader is not None
-    _package = importlib.util.module_from_spec(_spec)
-    sys.modules["verify"] = _package
-    _spec.loader.exec_module(_package)
-    __package__ = "verify"
-
-if TYPE_CHECKING:
-    from .check import Verification
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify one certificate, print the outcome, return the exit code."""
-    from .check import verify_certificate
-
-    parser = argparse.ArgumentParser(prog="verify", description="Check an erasure certificate from the files alone.")
-    parser.add_argument("certificate", help="the certificate file")
-    parser.add_argument(
-        "--key", help="the issuer's public key (PEM); default: keys/certificate.pub.pem in the state folder"
-    )
-    parser.add_argument("--model", help="the model file to compare with the certificate")
-    parser.add_argument("--ledger", help="the ledger (SQLite); default: ledger.db in the state folder")
-    parser.add_argument("--state", help="the state folder; default: the parent of the certificates folder")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    given = parser.parse_args(arguments)
-    result = verify_certificate(
-        given.certificate, public_key=given.key, model=given.model, ledger=given.ledger, state_dir=given.state
-    )
-    text = json.dumps(result.to_dict(), indent=2) if given.json else describe(result)
-    sys.stdout.write(text + "\n")
-    return result.exit_code
-
-
-def describe(result: Verification) -> str:
-    """The outcome in words."""
-    lines = [f"{check.status.upper():<12}{check.name}: {check.words}" for check in result.checks]
-    if result.statement is not None:
-        lines += ["", *_summary(result.statement["predicate"])]
-    for title, sentences in (("It proves:", result.proves), ("It does not prove:", result.does_not_prove)):
-        if sentences and result.ok:
-            lines += ["", title, *(f"  - {sentence}" for sentence in sentences)]
-    lines += ["", "VERIFIED" if result.ok else f"NOT VERIFIED: {result.path}"]
-    return "\n".join(lines)
-
-
-def _summary(predicate: dict[str, Any]) -> list[str]:
-    """What the certificate itself says, for a reader who has not opened it."""
-    destroyed = sum(one.get("action") == "destroyed" for one in predicate["artifacts"] if isinstance(one, dict))
-    kept = len(predicate["artifacts"]) - destroyed
-    return [
-        f"Request {predicate['request']['id']} ({predicate['request']['regulation']}), "
-        f"received {predicate['request']['received_at']}, due {predicate['request']['due_at']}",
-        f"Records: {predicate['scope']['count']}; model {predicate['model']['name']} {predicate['model']['version']}",
-        f"Guarantee: {predicate['guarantee']}; evidence: {predicate['evidence_level']}; "
-        f"{'interim' if predicate['interim'] else 'final'}, issued {predicate['issued_at']}",
-        f"Gate {'passed' if predicate['verdict']['passed'] else 'FAILED'}: {predicate['verdict']['words']}",
-        f"Descendants: {destroyed} destroyed, {kept} kept",
-        *(f"Limit: {sentence}" for sentence in predicate["limits"]),
-    ]
+    assert spec is not None and spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["verify"] = package
+    spec.loader.exec_module(package)
+    return importlib.import_module("verify.command")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_command().main())

@@ -186,7 +186,7 @@ def _check_envelope(
     )
     if public_key is None:
         result.does_not_prove.append(
-            "Who signed: the key was taken from beside the certificate. Compare its id with the issuer's, or give --key."
+            "Who signed: the key was taken from beside the certificate; compare its id with the issuer's, or give --key."
         )
     result.passed("statement", "an erasure statement with every field in place")
     return statement

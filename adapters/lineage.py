@@ -1,0 +1,147 @@
+"""From a request to data versions, checkpoints and models, and back; tombstones included. Reads metadata only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters import artifacts, model_registry, purging
+from adapters.ledger import open_ledger
+from expunge.errors import NotFoundError
+
+# What a model version is made of, in the order of its making.
+PARTS = ("training_records", "trajectory", "model", "gradient_norms", "privacy_losses")
+DECISIONS = ("unlearning_plan", "unlearning_run", "evidence", "gate_decision", "erasure_report")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model version with its artifacts, destroyed ones too."""
+
+    label: str
+    stage: str
+    id: str
+    parts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One deletion run: the model before, the run as the ledger has it, the model after."""
+
+    run: dict[str, Any]
+    before: Version | None
+    after: Version | None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Everything known of one record, person, request or model. `holders`: what holds a record now."""
+
+    kind: str
+    name: str
+    ledger: dict[str, Any]
+    links: list[Link] = field(default_factory=list)
+    holders: list[Version] = field(default_factory=list)
+
+
+def of_record(record_id: str) -> Lineage:
+    """Lineage of a record, deleted or not. Raises NotFoundError when neither ledger nor any trajectory knows it."""
+    from adapters.ledger import pseudonymizer
+
+    with open_ledger() as ledger:
+        known = ledger.audit_record(record_id)
+    found = purging.descendants(pseudonymizer().records(record_id))
+    labels = {str(d.version.run_metadata.get(artifacts.MODEL_VERSION, "")) for d in found if d.kind == "trajectory"}
+    holders = [v for v in versions() if v.label in labels]
+    if not known["known"] and not holders:
+        raise NotFoundError(
+            f"No request and no trajectory of this project knows record {record_id!r}.",
+            "Check the id; `expunge score --top 20` shows some.",
+        )
+    return Lineage("record", record_id, known, _links(known["runs"]), holders)
+
+
+def of_subject(subject: str) -> Lineage:
+    """Lineage of a person's requests. Raises NotFoundError without any."""
+    with open_ledger() as ledger:
+        known = ledger.audit_subject(subject)
+    if not known["known"]:
+        raise NotFoundError(f"No request of {subject!r} is on the ledger.", "See `expunge request list`.")
+    return Lineage("subject", subject, known, _links(known["runs"]))
+
+
+def of_request(request_id: str) -> Lineage:
+    """Lineage of a request. Raises NotFoundError."""
+    with open_ledger() as ledger:
+        known = ledger.audit_request(request_id)
+    return Lineage("request", request_id, known, _links(known["runs"]))
+
+
+def of_model(version: str) -> Lineage:
+    """Lineage of a model version, by name, number, stage or "<model> <version>". Raises NotFoundError."""
+    for found in versions():
+        name = found.label.rsplit(" ", 1)[1]
+        if version in (found.label, name, found.stage, found.id):
+            with open_ledger() as ledger:
+                runs = [
+                    run.id
+                    for run in ledger.list_runs()
+                    if run.id == name or run.model_version_before in (found.id, found.label)
+                ]
+            return of_runs("model", found.label, runs, [found.label])
+    raise NotFoundError(
+        f"There is no model version {version!r}.", f"Known: {', '.join(v.label for v in versions()) or 'none'}."
+    )
+
+
+def of_runs(kind: str, name: str, run_ids: Iterable[str], holders: Iterable[str]) -> Lineage:
+    """The same from deletion runs and model versions alone, for a page that names no record and no person."""
+    wanted, held = set(run_ids), set(holders)
+    with open_ledger() as ledger:
+        runs = [run.to_dict() for run in ledger.list_runs() if run.id in wanted]
+        requests = sorted({r for run in runs for r in run["details"].get("requests", [])})
+        known: dict[str, Any] = {
+            "requests": [ledger.get_request(r).to_dict() for r in requests],
+            "runs": runs,
+            "tombstones": [t.to_dict() for run in runs for t in ledger.tombstones(run_id=run["id"])],
+            "certificates": [c.to_dict() for r in requests for c in ledger.certificates(r)],
+            "events": [e.to_dict() for run in runs for e in ledger.events(run_id=run["id"])],
+        }
+    return Lineage(kind, name, known, _links(runs), [v for v in versions() if v.label in held])
+
+
+def versions() -> list[Version]:
+    """Every model version of the project, newest first, with its artifacts by name."""
+    made = []
+    for found in model_registry.all_versions():
+        parts: dict[str, Any] = {}
+        for artifact in artifacts.versions(model_version_id=found.id):
+            parts.setdefault(artifact.artifact.name, artifact)
+        made.append(Version(model_registry.label(found), found.stage or "none", str(found.id), parts))
+    return made
+
+
+def _links(runs: Iterable[dict[str, Any]]) -> list[Link]:
+    known = versions()
+    return [
+        Link(
+            run,
+            next((v for v in known if run["model_version_before"] in (v.id, v.label)), None),
+            next((v for v in known if v.label.rsplit(" ", 1)[1] == run["id"]), None),
+        )
+        for run in runs
+    ]
+
+
+def facts_of(artifact: Any) -> dict[str, str]:
+    """What may be said of an artifact for ever: hashes, dates, counts."""
+    metadata = artifact.run_metadata
+    shown = ("dvc_hash", "fingerprint", "sha256", "records", "checkpoints", "method", artifacts.DESTROYED_AT)
+    facts = {name: str(metadata[name]) for name in shown if name in metadata}
+    return {"artifact": str(artifact.id), "created": f"{artifact.created:%Y-%m-%d %H:%M:%S}", **facts}
+
+
+def state_of(artifact: Any) -> str:
+    """present or destroyed."""
+    return "destroyed" if artifacts.is_destroyed(artifact) else "present"

@@ -1,0 +1,66 @@
+"""What every command shares: the project, its settings, and the start of ZenML. Everything heavy is imported late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from adapters.project import Project
+    from expunge.settings import ProjectSettings
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file; default: what was trained last.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override one number: key.path=value. Repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+
+
+class Options:
+    """The global options of this call."""
+
+    project: Path | None = None
+    debug: bool = False
+
+
+def project() -> Project:
+    """The project of this call, made current."""
+    from adapters.project import find_project, use_project
+
+    found = find_project(Options.project)
+    use_project(found)
+    return found
+
+
+def settings(config: Path | None = None, overrides: list[str] | None = None) -> ProjectSettings:
+    """Settings from -c, else those of the newest training, else the project's own, else the digits scenario."""
+    from adapters.project import CODE_ROOT
+    from expunge.settings import load_settings
+
+    found = project()
+    if config is not None:
+        places = [config, found.root / config, CODE_ROOT / config]
+        path = next((place for place in places if place.is_file()), config)
+    else:
+        places = [found.active_settings, found.own_settings, CODE_ROOT / "configs" / "digits.yaml"]
+        path = next(place for place in places if place.is_file())
+    return load_settings(path, overrides or [])
+
+
+def start() -> None:
+    """Make ZenML ready for the project of this call."""
+    from adapters import bootstrap
+    from cli.progress import show_progress
+
+    bootstrap.start(project(), Options.debug)
+    show_progress()
+
+
+def remember(chosen: ProjectSettings) -> None:
+    """Make these settings the ones that later commands go by."""
+    import yaml
+
+    path = project().active_settings
+    partial = path.with_suffix(".partial")
+    partial.write_text(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False))
+    partial.replace(path)

@@ -1,0 +1,71 @@
+"""init, doctor, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import output
+from cli.context import Json, project, start
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("init")(init)
+    app.command()(doctor)
+    app.command()(status)
+
+
+def init(directory: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
+    """Make a project for your own data and model: a configuration, a data function and a model function that run."""
+    from adapters.project import Project
+    from cli.template import write_project
+
+    written = write_project(Project(directory.resolve()))
+    for path in written:
+        output.line(f"wrote {path}")
+    output.line(f"Next: cd {directory} && expunge train && expunge score --top 20")
+
+
+def doctor(json: Json = False) -> None:
+    """Check that everything works here: versions, stores, ledger, every artifact and checkpoint of what serves."""
+    start()
+    from adapters.health import check_health
+
+    checks = check_health(project())
+    if json:
+        output.as_json([check.to_dict() for check in checks])
+    else:
+        rows = [(check.name, "ok" if check.ok else "NOT OK", check.words) for check in checks]
+        output.table("Doctor", ("check", "", "what was found"), rows)
+    worst = next((check for check in checks if not check.ok), None)
+    if worst is not None:
+        raise typer.Exit(worst.exit_code)
+
+
+def status(json: Json = False) -> None:
+    """Open requests, runs, certificates and the ledger's chain; reads the ledger alone."""
+    found = project()
+    from adapters.ledger import open_ledger
+
+    with open_ledger(found) as ledger:
+        counts = ledger.statistics()
+        due = ledger.due_requests()
+        runs = ledger.list_runs()
+        chain = ledger.verify_chain()
+    facts = {
+        "project": str(found.root),
+        "open": counts["open"],
+        "late": counts["late"],
+        "done": counts["done"],
+        "next_due": due[0].deadline.isoformat() if due else None,
+        "runs": len(runs),
+        "last_run": f"{runs[-1].id} {runs[-1].status}" if runs else None,
+        "chain": "intact" if chain[0] else f"BROKEN at event {chain[1]}",
+    }
+    if json:
+        output.as_json(facts)
+        return
+    for name, value in facts.items():
+        output.line(f"{name.replace('_', ' '):<10}{'-' if value is None else value}")

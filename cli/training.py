@@ -1,0 +1,135 @@
+"""train, score, calibrate, run PIPELINE."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli import output
+from cli.context import Config, Json, Set, remember, settings, start
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(train)
+    app.command()(score)
+    app.command()(calibrate)
+    app.command("run")(run)
+
+
+def train(config: Config = None, overrides: Set = None, json: Json = False) -> None:
+    """Train with noise, keep the trajectory of checkpoints, register the model."""
+    chosen = settings(config, overrides)
+    start()
+    from adapters import workdir
+    from pipelines.training import run_training
+
+    done = run_training(chosen)
+    workdir.release()
+    remember(chosen)
+    registered, utility = done.load("registered_model").values, done.load("utility").values
+    trajectory = done.output("trajectory").run_metadata
+    facts = {**registered, **utility, "dvc_hash": trajectory["dvc_hash"], "checkpoints": trajectory["checkpoints"]}
+    if json:
+        output.as_json(facts)
+        return
+    output.line(f"Model {registered['version']} ({registered['stage']})")
+    output.line(
+        f"  accuracy: training {utility['training_accuracy']:.1%}, held-out {utility['held_out_accuracy']:.1%}"
+        f" (commonest class {utility['commonest_class']:.1%})"
+    )
+    output.line(f"  trajectory: {trajectory['checkpoints']} checkpoints and the last weights, DVC {facts['dvc_hash']}")
+
+
+def score(
+    config: Config = None,
+    overrides: Set = None,
+    json: Json = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the most memorised records to show.")] = 20,
+) -> None:
+    """Compute every record's privacy loss; shows the most memorised records."""
+    chosen = settings(config, overrides)
+    start()
+    from pipelines.scoring import run_scoring
+
+    show_hardest(run_scoring(chosen).load("privacy_losses"), top, json)
+
+
+def show_hardest(losses: Any, top: int, json: bool = False) -> None:
+    """The most memorised records."""
+    from expunge.privacy.scores import flat_distribution_warning
+
+    rows = [(rank, record, loss) for rank, (record, loss) in enumerate(losses.hardest(top), 1)]
+    warning = flat_distribution_warning(losses.total)
+    if json:
+        hardest = [{"rank": rank, "record_id": record, "loss": loss} for rank, record, loss in rows]
+        described = {"order": losses.order, "label": losses.label, "reasons": losses.reasons, "warning": warning}
+        output.as_json({**described, "records": len(losses), "hardest": hardest})
+        return
+    shown = [(rank, record, f"{loss:,.1f}", f"{100 * (1 - rank / len(losses)):.1f} %") for rank, record, loss in rows]
+    output.table("Most memorised records", ("rank", "record", "privacy loss (nats)", "harder than"), shown)
+    reasons = f" ({'; '.join(losses.reasons)})" if losses.reasons else ""
+    output.line(f"{len(losses)} records, order {losses.order:g}, {losses.label}{reasons}; a score, not a guarantee.")
+    if warning:
+        output.line(f"Warning: {warning}")
+
+
+def calibrate(config: Config = None, overrides: Set = None, json: Json = False) -> None:
+    """Forget pilot sets across the difficulty range; fit how far back a set must be rewound."""
+    chosen = settings(config, overrides)
+    start()
+    from pipelines.calibration import run_calibration
+
+    predictor = run_calibration(chosen).load("budget_predictor")
+    if json:
+        output.as_json(predictor.model_dump(mode="json"))
+        return
+    rows = [
+        (
+            pilot.name,
+            pilot.size,
+            f"{pilot.mean_loss:,.0f}",
+            f"{pilot.energy:.2f}" + ("" if pilot.measurable else " (nothing to forget)"),
+            ", ".join(f"{c.share_spent:.0%}: {c.excess:+.2f}" for c in pilot.candidates if c.share_spent is not None),
+        )
+        for pilot in predictor.pilots
+    ]
+    output.table(
+        "Pilot sets", ("set", "records", "mean loss", "distance of the original", "rewind: share spent, excess"), rows
+    )
+    safe = predictor.safe_share(chosen.planning.caution)
+    output.line(
+        f"{predictor.measurable} of {len(predictor.pilots)} sets had something to forget;"
+        + (f" rewind to where at most {safe:.0%} of a set's loss was spent." if safe is not None else "")
+    )
+    output.line(f"Cost of this calibration: {predictor.cost:.0f} retrainings, once a model.")
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(help="training, scoring, calibration, deletion, planning or trial.")],
+    config: Config = None,
+    overrides: Set = None,
+    set_spec: Annotated[str, typer.Option("--forget", help="planning, trial: which records.")] = "hardest:0.05",
+    json: Json = False,
+) -> None:
+    """Run one pipeline by name."""
+    from expunge.errors import UsageError, nearest
+
+    names = ("training", "scoring", "calibration", "deletion", "planning", "trial")
+    if pipeline not in names:
+        raise UsageError(f"There is no pipeline {pipeline!r}.", nearest(pipeline, list(names)))
+    if pipeline == "training":
+        train(config, overrides, json)
+    elif pipeline == "scoring":
+        score(config, overrides, json, 20)
+    elif pipeline == "calibration":
+        calibrate(config, overrides, json)
+    else:
+        from cli import requests, unlearning
+
+        if pipeline == "deletion":
+            requests.run_due(config=config, overrides=overrides, json=json)
+        elif pipeline == "planning":
+            unlearning.plan(config=config, overrides=overrides, set_spec=set_spec, json=json)
+        else:
+            unlearning.forget(config=config, overrides=overrides, set_spec=set_spec, json=json)

@@ -1,0 +1,159 @@
+"""plan, forget, evaluate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli import output
+from cli.context import Config, Json, Set, settings, start
+
+Records = Annotated[
+    str | None,
+    typer.Argument(
+        help="hardest:0.05, easiest:0.05, random:100, bin:4/5, records:ID,ID or requests:ID,ID.", metavar="[RECORDS]"
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(plan)
+    app.command()(forget)
+    app.command()(evaluate)
+
+
+def plan(
+    set_spec: Records = None,
+    all_due: Annotated[bool, typer.Option("--all-due", help="All open requests as one run (the default).")] = False,
+    config: Config = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Price the forgetting of records against retraining; changes nothing."""
+    chosen = settings(config, overrides)
+    spec = set_spec or _open_requests()
+    start()
+    _prepare(chosen)
+    from pipelines.trial import run_planning
+
+    made = run_planning(chosen, spec).load("unlearning_plan")
+    if json:
+        output.as_json(made.model_dump(mode="json"))
+        return
+    _show_plan(made)
+
+
+def forget(
+    set_spec: Annotated[str, typer.Argument(help="hardest:0.05, random:100, bin:4/5, records:ID,ID ...")],
+    config: Config = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Try it: unlearn these records and judge the result. Nothing is promoted or destroyed."""
+    chosen = settings(config, overrides)
+    start()
+    _prepare(chosen)
+    from adapters import workdir
+    from expunge.errors import GateFailed
+    from pipelines.trial import run_trial
+
+    done = run_trial(chosen, set_spec)
+    workdir.release()
+    made, run = done.load("unlearning_plan"), done.load("unlearning_run")
+    evidence, decision = done.load("evidence"), done.load("gate_decision")
+    if json:
+        parts = {"plan": made, "run": run, "evidence": evidence, "decision": decision}
+        output.as_json({name: part.model_dump(mode="json") for name, part in parts.items()})
+    else:
+        _show_plan(made)
+        output.line(f"Spent {run.steps_spent} of {made.retrain_steps} steps; {run.stop_reason}.")
+        _show_evidence(evidence, decision)
+    if not decision.passed:
+        raise GateFailed(f"The gate {decision.words}.", "A trial: nothing was promoted in any case.")
+
+
+def evaluate(json: Json = False) -> None:
+    """Show the newest evidence and what the gate made of it."""
+    start()
+    from adapters import artifacts
+    from expunge.errors import NotFoundError
+
+    evidence, decision = artifacts.newest("evidence"), artifacts.newest("gate_decision")
+    if evidence is None or decision is None:
+        raise NotFoundError(
+            "Nothing was unlearned in this project yet.", "Run `expunge run-due`, or try `expunge forget hardest:0.05`."
+        )
+    if json:
+        found = {"evidence": evidence.load(), "decision": decision.load()}
+        output.as_json({name: part.model_dump(mode="json") for name, part in found.items()})
+        return
+    _show_evidence(evidence.load(), decision.load())
+    if artifacts.newest("evaluation_outputs") is None:
+        output.line("Stored figures: the outputs behind them were destroyed with the records they spoke of.")
+
+
+def _open_requests() -> str:
+    from adapters.ledger import open_ledger
+    from expunge.errors import NotFoundError
+
+    with open_ledger() as ledger:
+        due = [d.request.id for d in ledger.due_requests()]
+    if not due:
+        raise NotFoundError(
+            "There is no open request to plan for.", "Add one, or name records: `expunge plan hardest:0.05`."
+        )
+    return "requests:" + ",".join(due)
+
+
+def _prepare(chosen: Any) -> None:
+    from adapters import model_registry
+    from pipelines.due import prepare
+
+    prepare(chosen, str(model_registry.production(chosen.model.registered_as).id), output.say)
+
+
+def _show_plan(made: Any) -> None:
+    output.line(f"Plan for {made.forget_records} records of model {made.model_version}: {made.method}")
+    output.line(f"  {made.reason}")
+    where = f" from step {made.rewind_step}" if made.rewind_step is not None else ""
+    output.line(
+        f"  {made.predicted_steps} steps{where} ({made.predicted_interval[0]} to {made.predicted_interval[1]},"
+        f" {made.interval_note}); cost {made.predicted_cost:.2f} of a retraining; at most {made.budget_steps} steps"
+    )
+    for warning in made.warnings:
+        output.line(f"  warning: {warning}")
+    if made.requests:
+        rows = [(r.request_id, r.records, f"{r.percentile:.0f}", f"{r.loss:,.1f}") for r in made.requests]
+        output.table("Requests", ("request", "records", "difficulty percentile", "mean privacy loss"), rows)
+    alternatives = [
+        (
+            c.method if c.rewind_step is None else f"rewind to {c.rewind_step}",
+            c.steps,
+            f"{c.cost:.2f}",
+            "?" if c.predicted_excess is None else f"{c.predicted_excess:.2f}",
+            "yes" if c.allowed else "no",
+            c.why,
+        )
+        for c in made.alternatives
+    ]
+    output.table("Alternatives", ("method", "steps", "cost", "predicted excess", "allowed", "why"), alternatives)
+
+
+def _show_evidence(evidence: Any, decision: Any) -> None:
+    rows = []
+    for check in evidence.checks:
+        controls = {role: control.verdict for role, control in check.controls.items()}
+        power = check.power.not_pass_given_half
+        rows.append(
+            (
+                check.name + (" (gates)" if check.gating else ""),
+                check.verdict,
+                ", ".join(f"{role} {verdict}" for role, verdict in controls.items()),
+                "" if power is None else f"{power:.0%}",
+                check.words,
+            )
+        )
+    output.table("Evidence", ("check", "verdict", "controls", "half forgotten seen", "in words"), rows)
+    output.line(f"Gate {decision.words}")
+    output.line(f"Guarantee: {decision.guarantee}; level of evidence: {evidence.level}.")
