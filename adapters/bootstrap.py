@@ -69,9 +69,6 @@ def start(project: Project, debug: bool = False) -> None:
         client = Client()
         _ = client.active_stack_model
         _ = client.active_project
-    import materializers
-
-    materializers.register()
     _started = project
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from expunge.errors import NotFoundError, UsageError
+from expunge.errors import NotFoundError, UsageError, nearest
 
 _root = Path.cwd()
 
@@ -42,6 +43,16 @@ def load_function(spec: str) -> Callable[..., Any]:
     if not callable(function):
         raise NotFoundError(f"{module_name} has no function {attribute!r}.", f"Looked in {module.__file__}.")
     return function
+
+
+def check_options(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that a factory does not take, or lacks, before anything runs."""
+    parameters = dict(inspect.signature(function).parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in options:
+        if key not in parameters:
+            raise UsageError(f"Unknown option {key!r} for {what}.", nearest(key, list(parameters)))
 
 
 def _from_file(module_name: str) -> ModuleType | None:

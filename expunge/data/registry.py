@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from expunge.data.fashion_mnist import load_fashion_mnist
 from expunge.data.record_table import RecordTable, make_table
 from expunge.data.tabular import load_tabular
 from expunge.errors import UsageError, nearest
-from expunge.functions import load_function, project_root
+from expunge.functions import check_options, load_function, project_root
 
 LOADERS: dict[str, Callable[..., RecordTable]] = {
     "digits": load_digits,
@@ -38,16 +37,6 @@ def load_records(name: str, options: Mapping[str, Any] | None = None) -> RecordT
         if isinstance(options.get(key), str):
             options[key] = str(project_root() / Path(options[key]).expanduser())
     return LOADERS[name](**options)
-
-
-def check_options(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuse options that a factory does not take, or lacks, before anything runs."""
-    parameters = dict(inspect.signature(function).parameters)
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in options:
-        if key not in parameters:
-            raise UsageError(f"Unknown option {key!r} for {what}.", nearest(key, list(parameters)))
 
 
 def _from_function(name: str, options: dict[str, Any]) -> RecordTable:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.data.registry import check_options
 from expunge.errors import ExpungeError, UsageError, nearest
-from expunge.functions import load_function
+from expunge.functions import check_options, load_function
 from expunge.models.factories import mlp, resnet18, small_cnn
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "small_cnn": small_cnn, "resnet18": resnet18}
