@@ -22,10 +22,10 @@ class DocumentMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Document, Record)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: BaseModel) -> None:
+    def write(self, data: BaseModel) -> None:
         self.write_files({"document.json": to_json(data.model_dump(mode="json"))})
 
-    def load(self, data_type: type[Any]) -> Any:
+    def read(self, data_type: type[Any]) -> Any:
         return data_type.model_validate_json(self.read_file("document.json"))
 
     def extract_metadata(self, data: BaseModel) -> dict[str, Any]:
@@ -65,10 +65,10 @@ class FactsMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Facts,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: Facts) -> None:
+    def write(self, data: Facts) -> None:
         self.write_files({"facts.json": to_json({"title": data.title, "values": dict(data.values)})})
 
-    def load(self, data_type: type[Any]) -> Facts:
+    def read(self, data_type: type[Any]) -> Facts:
         raw = self.read_json("facts.json")
         return Facts(raw["title"], raw["values"])
 
@@ -84,10 +84,10 @@ class ForgetSetMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (ForgetSet,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: ForgetSet) -> None:
+    def write(self, data: ForgetSet) -> None:
         self.write_files({"forget_set.json": to_json(dict(data.__dict__))})
 
-    def load(self, data_type: type[Any]) -> ForgetSet:
+    def read(self, data_type: type[Any]) -> ForgetSet:
         raw = self.read_json("forget_set.json")
         return ForgetSet(**{**raw, "record_ids": tuple(raw["record_ids"]), "request_ids": tuple(raw["request_ids"])})
 

@@ -24,7 +24,7 @@ class TrainedModelMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (TrainedModel,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
 
-    def save(self, data: TrainedModel) -> None:
+    def write(self, data: TrainedModel) -> None:
         self.write_files(
             {
                 WEIGHTS: weights_bytes(data),
@@ -32,7 +32,7 @@ class TrainedModelMaterializer(ArtifactMaterializer):
             }
         )
 
-    def load(self, data_type: type[Any]) -> TrainedModel:
+    def read(self, data_type: type[Any]) -> TrainedModel:
         described = self.read_json("model.json")
         try:
             state = load_safetensors(self.read_file(WEIGHTS))

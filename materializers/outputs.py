@@ -27,11 +27,11 @@ class PlantedOutputsMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (PlantedOutputs,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: PlantedOutputs) -> None:
+    def write(self, data: PlantedOutputs) -> None:
         arrays = {name: getattr(data, name) for name in _PLANTED}
         self.write_files({"outputs.safetensors": _pack(arrays), "planted.json": to_json(data.record_ids)})
 
-    def load(self, data_type: type[Any]) -> PlantedOutputs:
+    def read(self, data_type: type[Any]) -> PlantedOutputs:
         arrays = load_arrays(self.read_file("outputs.safetensors"))
         return PlantedOutputs(record_ids=tuple(self.read_json("planted.json")), **arrays)
 
@@ -45,7 +45,7 @@ class EvaluationInputsMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (EvaluationInputs,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: EvaluationInputs) -> None:
+    def write(self, data: EvaluationInputs) -> None:
         arrays = {name: getattr(data, name) for name in _ARRAYS}
         arrays |= {f"requests/{request}": rows for request, rows in data.requests.items()}
         if data.planted is not None:
@@ -55,7 +55,7 @@ class EvaluationInputsMaterializer(ArtifactMaterializer):
         names = {name: list(getattr(data, name)) for name in _NAMES}
         self.write_files({"outputs.safetensors": _pack(arrays), "names.json": to_json(names)})
 
-    def load(self, data_type: type[Any]) -> EvaluationInputs:
+    def read(self, data_type: type[Any]) -> EvaluationInputs:
         arrays = load_arrays(self.read_file("outputs.safetensors"))
         names: dict[str, Any] = {name: tuple(values) for name, values in self.read_json("names.json").items()}
         planted = {k.removeprefix("planted/"): v for k, v in arrays.items() if k.startswith("planted/")}

@@ -16,12 +16,12 @@ class ReportMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Report,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA_ANALYSIS
 
-    def save(self, data: Report) -> None:
+    def write(self, data: Report) -> None:
         described = {"title": data.title, "numbers": dict(data.numbers), "attachments": sorted(data.attachments)}
         pages = {name: html.encode() for name, html in data.attachments.items()}
         self.write_files({"report.html": data.html.encode(), "report.json": to_json(described), **pages})
 
-    def load(self, data_type: type[Any]) -> Report:
+    def read(self, data_type: type[Any]) -> Report:
         described = self.read_json("report.json")
         attached = {name: self.read_file(name).decode() for name in described["attachments"]}
         return Report(described["title"], self.read_file("report.html").decode(), described["numbers"], attached)

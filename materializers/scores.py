@@ -23,7 +23,7 @@ class GradientNormsMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (GradientNorms,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: GradientNorms) -> None:
+    def write(self, data: GradientNorms) -> None:
         columns = {str(step): data.norms[:, i] for i, step in enumerate(data.steps)}
         self.write_files(
             {
@@ -32,7 +32,7 @@ class GradientNormsMaterializer(ArtifactMaterializer):
             }
         )
 
-    def load(self, data_type: type[Any]) -> GradientNorms:
+    def read(self, data_type: type[Any]) -> GradientNorms:
         described = self.read_json("settings.json")
         table = pq.read_table(io.BytesIO(self.read_file("norms.parquet")))
         norms = np.column_stack([table[str(step)].to_numpy() for step in described["steps"]])
@@ -53,7 +53,7 @@ class PrivacyLossesMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (PrivacyLosses,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: PrivacyLosses) -> None:
+    def write(self, data: PrivacyLosses) -> None:
         columns = {"total": data.total} | {str(step): data.cumulative[:, i] for i, step in enumerate(data.steps)}
         described = {
             "steps": list(data.steps),
@@ -64,7 +64,7 @@ class PrivacyLossesMaterializer(ArtifactMaterializer):
         }
         self.write_files({"losses.parquet": _parquet(data.record_ids, columns), "settings.json": to_json(described)})
 
-    def load(self, data_type: type[Any]) -> PrivacyLosses:
+    def read(self, data_type: type[Any]) -> PrivacyLosses:
         described = self.read_json("settings.json")
         table = pq.read_table(io.BytesIO(self.read_file("losses.parquet")))
         return PrivacyLosses(

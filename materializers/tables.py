@@ -17,7 +17,7 @@ class RecordTableMaterializer(ArtifactMaterializer):
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (RecordTable,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
-    def save(self, data: RecordTable) -> None:
+    def write(self, data: RecordTable) -> None:
         self.write_files(
             {
                 "records.json": to_json(
@@ -26,7 +26,7 @@ class RecordTableMaterializer(ArtifactMaterializer):
             }
         )
 
-    def load(self, data_type: type[Any]) -> RecordTable:
+    def read(self, data_type: type[Any]) -> RecordTable:
         raw = self.read_json("records.json")
         whole = load_records(raw["source"]["name"], raw["source"]["options"])
         gone = [r for r in raw["record_ids"] if r not in whole.position]

@@ -22,14 +22,14 @@ class TrajectoryMaterializer(ArtifactMaterializer):
 
     _stored: StoredDirectory | None = None
 
-    def save(self, data: Trajectory) -> None:
+    def write(self, data: Trajectory) -> None:
         assert data.directory is not None
         kept = [*data.kept, data.final]
         data.verify()
         self._stored = CheckpointStore().add({c.file: data.directory / c.file for c in kept})
         self.write_files({MANIFEST: to_json(data.manifest()), STORED: to_json(self._stored.to_dict())})
 
-    def load(self, data_type: type[Any]) -> Trajectory:
+    def read(self, data_type: type[Any]) -> Trajectory:
         trajectory = self.load_manifest()
         stored = StoredDirectory.from_dict(self.read_json(STORED))
         trajectory = trajectory.at_directory(CheckpointStore().check_out(stored))

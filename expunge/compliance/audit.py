@@ -4,8 +4,11 @@ it.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,6 +31,7 @@ from expunge.compliance.rows import (
     Tombstone,
 )
 from expunge.compliance.runs import Runs
+from expunge.compliance.whole_file import write_whole
 
 
 class Audit(Runs):
@@ -110,6 +114,18 @@ class Audit(Runs):
         with self._read() as connection:
             return chain.check(connection.execute(select(models.event).order_by(models.event.c.seq)).mappings())
 
+    def export_chain(self, path: str | os.PathLike[str]) -> str:
+        """Write every event to a file that the stand-alone verifier reads in place of the ledger; returns its SHA-256.
+
+        It names people and records by pseudonym only. The file appears whole or not at all.
+        """
+        with self._read() as connection:
+            content = chain.export(connection.execute(select(models.event).order_by(models.event.c.seq)).mappings())
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, content)
+        return hashlib.sha256(content).hexdigest()
+
     def verify_rows(self) -> list[str]:
         """Names of the ledger rows that are not as their last event left them ("request/<id>", ...); [] when all are.
 
@@ -151,6 +167,27 @@ class Audit(Runs):
         with self._read() as connection:
             return {"records": records, **self._about(connection, {request_id})}
 
+    def audit_model(self, *names: str) -> dict[str, Any]:
+        """Everything known of one model version; plain JSON values. `names`: its id, its label, whatever runs call it.
+
+        Its runs are those that started from it, made it, or destroyed it or something that belonged to it.
+        """
+        run, tomb = models.deletion_run, models.tombstone
+        with self._read() as connection:
+            query = select(run.c.id).where(
+                run.c.model_version_before.in_(names) | run.c.model_version_after.in_(names) | run.c.id.in_(names)
+            )
+            runs = set(connection.execute(query).scalars())
+            for row in connection.execute(select(tomb)).mappings():
+                stone = Tombstone.from_row(row)
+                if stone.run_id is not None and {stone.name, stone.details.get("model_version")} & set(names):
+                    runs.add(stone.run_id)
+            worked = select(models.event.c.request_id).where(
+                models.event.c.run_id.in_(sorted(runs)), models.event.c.request_id.is_not(None)
+            )
+            requests = set(connection.execute(worked).scalars())
+            return {"known": bool(runs), **self._about(connection, requests, runs)}
+
     def statistics(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, Any]:
         """Counts for a report (CCPA 7102): received, done, refused and the other answers, open, late, median days to
         answer.
@@ -174,9 +211,12 @@ class Audit(Runs):
             },
         }
 
-    def _about(self, connection: Connection, request_ids: Iterable[str]) -> dict[str, Any]:
+    def _about(
+        self, connection: Connection, request_ids: Iterable[str], run_ids: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """Rows on these requests and on these runs (default: every run that worked on one of the requests)."""
         ids = sorted(request_ids)
-        runs = self._runs_of(connection, ids)
+        runs = sorted(run_ids) if run_ids is not None else self._runs_of(connection, ids)
         tables: tuple[tuple[str, Any, Any, Any], ...] = (
             ("requests", Request, models.request, models.request.c.id.in_(ids)),
             ("runs", DeletionRun, models.deletion_run, models.deletion_run.c.id.in_(runs)),

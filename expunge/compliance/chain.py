@@ -10,6 +10,7 @@ cannot show is that its end was cut off; the head in a certificate, or a head wr
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from expunge.compliance.moments import to_text
 from expunge.compliance.rows import Event
 
 GENESIS = "0" * 64
+EXPORT_FORMAT = "expunge-chain/1"
 HASHED = ("seq", "at", "kind", "request_id", "run_id", "payload", "previous_hash")
 
 
@@ -85,6 +87,16 @@ def append(
     row["hash"] = event_hash(row)
     connection.execute(insert(event).values(row))
     return Event.from_row(row)
+
+
+def export(rows: Iterable[Mapping[Any, Any]]) -> bytes:
+    """Event rows in the order of seq as lines of canonical JSON, after a first line that says how many there are and
+    how they end. The stand-alone verifier reads it in place of a ledger.
+    """
+    lines = [canonical_json({name: row[name] for name in (*HASHED, "hash")}) for row in rows]
+    head = json.loads(lines[-1])["hash"] if lines else GENESIS
+    first = canonical_json({"events": len(lines), "format": EXPORT_FORMAT, "head_hash": head})
+    return b"".join(line + b"\n" for line in (first, *lines))
 
 
 def check(rows: Iterable[Mapping[Any, Any]]) -> ChainCheck:

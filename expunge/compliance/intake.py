@@ -76,7 +76,8 @@ class Intake(Store):
         """Take one request in; `more` are the other fields of `NewRequest`.
 
         The same request again returns what is on the ledger and changes nothing: the first time of receipt counts.
-        Raises UsageError for the same id with another person, other records or another regulation, a naive time, an unusable id, an unknown regulation, or nothing to act on.
+        Raises UsageError for the same id with another person, other records or another regulation,
+        a naive time, an unusable id, an unknown regulation, or nothing to act on.
         """
         return self.add_requests(
             [NewRequest(request_id, subject_identity, record_ids, regulation, received_at, **more)]

@@ -93,6 +93,7 @@ ERASURE_GROUNDS = {
 }
 """Grounds on which GDPR lets a controller refuse erasure, by article."""
 
+
 def status_of(name: str) -> Status:
     """The status of that name. Raises UsageError naming the nearest one."""
     try:

@@ -153,7 +153,9 @@ def case(tmp_path: Path) -> Case:
         for status in ("planned", "unlearning", "verified", "promoted", "purged"):
             ledger.move("q1", status, "run-1")
         ledger.mark_erased("q1", "run-1")
-        ledger.add_tombstone("checkpoint", "step 3", "destroyed", method="unlink", run_id="run-1")
+        ledger.add_tombstones(
+            [{"kind": "checkpoint", "name": "step 3", "status": "destroyed", "method": "unlink", "run_id": "run-1"}]
+        )
         predicate = predicate_for(ledger, "q1", model, report)
         subjects = [{"name": "model.safetensors", "digest": {"sha256": sha256(model)}}]
         statement = build_statement(subjects, predicate)

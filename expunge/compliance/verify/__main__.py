@@ -1,4 +1,4 @@
-"""Starts the verifier: `python -m verify CERTIFICATE`, `python verify CERTIFICATE` or `python verify/__main__.py ...`."""
+"""Starts the verifier: `python -m verify CERTIFICATE`, `python verify CERTIFICATE`, or the path of this file."""
 
 from __future__ import annotations
 
@@ -27,5 +27,8 @@ def _command() -> ModuleType:
     return importlib.import_module("verify.command")
 
 
+_module = _command()
+main, describe = _module.main, _module.describe
+
 if __name__ == "__main__":
-    sys.exit(_command().main())
+    sys.exit(main())

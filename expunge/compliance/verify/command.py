@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--key", help="the issuer's public key (PEM); default: keys/certificate.pub.pem in the state folder"
     )
     parser.add_argument("--model", help="the model file to compare with the certificate")
-    parser.add_argument("--ledger", help="the ledger (SQLite) or an export of its chain; default: ledger.db in the state folder")
+    parser.add_argument(
+        "--ledger", help="the ledger (SQLite) or an export of its chain; default: ledger.db in the state folder"
+    )
     parser.add_argument("--state", help="the state folder; default: the parent of the certificates folder")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     given = parser.parse_args(arguments)

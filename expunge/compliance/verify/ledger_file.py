@@ -1,5 +1,5 @@
 """Is the ledger's event chain whole, do its rows match its events, and does it know the certificate? A SQLite file,
-read only.
+read only, or an export of the chain alone (lines of canonical JSON).
 """
 
 from __future__ import annotations
@@ -7,15 +7,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .canonical import canonical_json
+from .canonical import Malformed, canonical_json, read_canonical
 
 GENESIS = "0" * 64
+EXPORT_FORMAT = "expunge-chain/1"
 HASHED = ("seq", "at", "kind", "request_id", "run_id", "payload", "previous_hash")
 
 # group of rows, its table, the columns that name the group, the primary key that orders its rows
@@ -34,7 +35,8 @@ GROUPS = (
 class LedgerFacts:
     """What a ledger file shows.
 
-    `hashes` is every event's hash by seq; `issued` the digests of certificates on record.
+    `hashes` is every event's hash by seq; `issued` the digests of certificates on record. `rows_checked` is false for
+    an export of the chain, which holds the events alone.
     """
 
     events: int
@@ -42,32 +44,57 @@ class LedgerFacts:
     changed_rows: tuple[str, ...]
     hashes: dict[int, str]
     issued: dict[str, dict[str, Any]]
+    rows_checked: bool
 
 
 def read_ledger(path: Path) -> LedgerFacts:
-    """Facts of a ledger file. Raises sqlite3.Error if it is no ledger, ValueError if an event's payload is no JSON."""
+    """Facts of a ledger (SQLite) or of an export of its chain.
+
+    Raises sqlite3.Error or ValueError if it is neither, OSError if it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(1) == b"{":  # SQLite files start with "SQLite format 3"
+            file.seek(0)
+            return _read_export(file.read())
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("BEGIN")  # one state of the ledger for everything below
-        previous, expected, first_bad = GENESIS, 1, None
-        hashes: dict[int, str] = {}
-        issued: dict[str, dict[str, Any]] = {}
-        recorded: dict[str, str] = {}
-        for row in connection.execute("SELECT * FROM event ORDER BY seq"):
-            if row["seq"] != expected or row["previous_hash"] != previous or row["hash"] != _event_hash(row):
-                first_bad = expected
-                break
-            payload = json.loads(row["payload"])
-            recorded.update(payload.get("rows", {}))
-            if row["kind"] == "certificate.issued":
-                issued[payload["sha256"]] = {"seq": row["seq"], "request_id": row["request_id"]}
-            hashes[row["seq"]] = previous = row["hash"]
-            expected += 1
-        changed = _changed(connection, recorded) if first_bad is None else ()
-        return LedgerFacts(len(hashes), first_bad, changed, hashes, issued)
+        facts, recorded = _walk(dict(row) for row in connection.execute("SELECT * FROM event ORDER BY seq"))
+        changed = _changed(connection, recorded) if facts.first_bad_seq is None else ()
+        return replace(facts, changed_rows=changed, rows_checked=True)
 
 
-def _event_hash(row: sqlite3.Row) -> str:
+def _read_export(content: bytes) -> LedgerFacts:
+    if not content.endswith(b"\n"):
+        raise Malformed("its last byte is not the newline that ends an export")
+    first, *rows = (read_canonical(line) for line in content[:-1].split(b"\n"))
+    facts, _ = _walk(rows)
+    end = {"events": facts.events, "format": EXPORT_FORMAT, "head_hash": facts.hashes.get(facts.events, GENESIS)}
+    if facts.first_bad_seq is None and canonical_json(first) != canonical_json(end):
+        raise Malformed("its first line does not match its events")
+    return facts
+
+
+def _walk(rows: Iterable[dict[str, Any]]) -> tuple[LedgerFacts, dict[str, str]]:
+    """Facts of the events, and the last digest that they record of each group of rows."""
+    previous, expected, first_bad = GENESIS, 1, None
+    hashes: dict[int, str] = {}
+    issued: dict[str, dict[str, Any]] = {}
+    recorded: dict[str, str] = {}
+    for row in rows:
+        if row["seq"] != expected or row["previous_hash"] != previous or row["hash"] != _event_hash(row):
+            first_bad = expected
+            break
+        payload = json.loads(row["payload"])
+        recorded.update(payload.get("rows", {}))
+        if row["kind"] == "certificate.issued":
+            issued[payload["sha256"]] = {"seq": row["seq"], "request_id": row["request_id"]}
+        hashes[expected] = previous = row["hash"]
+        expected += 1
+    return LedgerFacts(len(hashes), first_bad, (), hashes, issued, rows_checked=False), recorded
+
+
+def _event_hash(row: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json({name: row[name] for name in HASHED})).hexdigest()
 
 

@@ -1,0 +1,163 @@
+"""A request enters the ledger once, and never without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import START, Clock
+
+from expunge.compliance.ledger import Ledger, NewRequest
+from expunge.compliance.pseudonym import Pseudonymizer, load_or_create_key, rotate_key
+from expunge.errors import UsageError
+
+NEW = NewRequest("q1", "ada@example.org", ["r1", "r2"], "gdpr", START, details={"kind": "person"})
+
+
+def erase(ledger: Ledger, request_id: str) -> None:
+    ledger.admit(request_id)
+    for status in ("planned", "unlearning", "verified", "promoted", "purged"):
+        ledger.move(request_id, status, f"run-{request_id}")
+    ledger.mark_erased(request_id)
+    ledger.move(request_id, "closed", f"run-{request_id}")
+
+
+def test_the_same_request_again_changes_nothing(ledger: Ledger, clock: Clock) -> None:
+    first = ledger.add_requests([NEW])[0]
+    assert first.created and first.request.status == "received"
+    head = ledger.head()
+    clock.forward(days=3)
+    for again in (
+        NEW,
+        replace(NEW, record_ids=["r2", "r1", "r1"]),
+        replace(NEW, received_at=clock.now),  # it comes in again later; the first receipt counts
+    ):
+        assert ledger.add_requests([again])[0] == (first.request, False)
+    assert ledger.head() == head
+    ledger.admit("q1")
+    assert not ledger.add_requests([NEW])[0].created and ledger.get_request("q1").status == "quarantined"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"record_ids": ["r1"]}, {"subject_identity": "eve@example.org"}, {"regulation": "ccpa"}],
+)
+def test_the_same_id_with_another_content_is_an_error(ledger: Ledger, change: dict[str, Any]) -> None:
+    ledger.add_requests([NEW])
+    head = ledger.head()
+    with pytest.raises(UsageError, match="q1 is on the ledger with another content"):
+        ledger.add_requests([replace(NEW, request_id="other", record_ids=["r9"]), replace(NEW, **change)])
+    assert ledger.head() == head and len(ledger.list_requests()) == 1  # all or none
+
+
+def test_a_retry_is_recognised_after_the_key_was_rotated(tmp_path: Path) -> None:
+    key = tmp_path / "keys" / "pseudonym.key"
+    with Ledger.open(tmp_path / "ledger.db", load_or_create_key(key)) as ledger:
+        ledger.add_requests([NEW])
+        ledger.admit("q1")
+    with Ledger.open(tmp_path / "ledger.db", rotate_key(key)) as ledger:
+        assert not ledger.add_requests([NEW])[0].created
+        assert ledger.is_quarantined("r1") and ledger.audit_record("r1")["known"]
+        assert ledger.add_requests([replace(NEW, request_id="q2")])[0].request.duplicate_of == "q1"
+
+
+def test_an_unknown_person_or_record_is_answered_on_record(ledger: Ledger, add: Callable[..., Any]) -> None:
+    nobody = add("q1", subject_identity="nobody@example.org")
+    assert (nobody.status, nobody.outcome, nobody.answered_at) == ("not_found", "not_found", START)
+    assert add("q2", "r1", known_record_pseudonyms=[]).status == "not_found"
+    known = [ledger.pseudonymizer.record("r3")]
+    some = add("q3", "r3", "r4", known_record_pseudonyms=known)
+    assert some.status == "received" and some.details["unknown_records"] == 1
+    assert sorted(record.status for record in ledger.request_records("q3")) == ["not_found", "requested"]
+    ledger.admit("q3")
+    assert ledger.is_quarantined("r3") and not ledger.is_quarantined("r4")
+    assert [event.kind for event in ledger.events("q1")] == ["request.received"]
+
+
+def test_what_is_erased_already_is_answered_so(ledger: Ledger, add: Callable[..., Any]) -> None:
+    add("q1", "r1", "r2")
+    erase(ledger, "q1")
+    again = add("q2", "r1")
+    assert (again.status, again.outcome, again.duplicate_of) == ("duplicate", "already_erased", "q1")
+    # known to the guard, although the data no longer know it
+    assert add("q3", "r2", known_record_pseudonyms=[]).outcome == "already_erased"
+    assert add("q4", "r1", "r5").status == "received"
+
+
+def test_a_duplicate_is_open_again_when_the_original_falls_away(ledger: Ledger, add: Callable[..., Any]) -> None:
+    add("q1", "r1", "r2")
+    assert add("q2", "r1").duplicate_of == "q1"
+    assert add("q3", "r2", identity_verified=False).outcome == "duplicate"
+    ledger.cancel("q1")
+    assert ledger.get_request("q2").status == "received" and ledger.get_request("q2").answered_at is None
+    # whose identity was in doubt stays in doubt
+    assert ledger.get_request("q3").status == "identity_unverified"
+    assert ledger.events("q2")[-1].kind == "request.reopened" and ledger.verify_rows() == []
+
+
+def test_an_ambiguous_identity_waits_for_a_person(ledger: Ledger, add: Callable[..., Any]) -> None:
+    request = add("q1", subject_identity="a.smith", ambiguous=True)
+    assert (request.status, request.outcome) == ("identity_unverified", "ambiguous_identity")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"received_at": START.replace(tzinfo=None)},
+        {"regulation": "hipaa"},
+        {"request_id": "ada lovelace"},
+        {"request_id": ""},
+        {"record_ids": "r1"},
+        {"record_ids": [], "subject_identity": None},
+        {"record_ids": [""]},
+        {"subject_request_type": "access"},
+        {"status_callback_urls": ["ftp://example.org"]},
+        {"details": {"note": "ask ada@example.org"}},
+        {"details": {"records": ["r1"]}},
+        {"details": {"share": float("nan")}},
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_leaves_nothing(ledger: Ledger, change: dict[str, Any]) -> None:
+    head = ledger.head()
+    with pytest.raises(UsageError):
+        ledger.add_requests([replace(NEW, **change)])
+    assert ledger.head() == head and ledger.list_requests() == []
+
+
+def test_statistics_count_what_a_regulator_asks_for(ledger: Ledger, add: Callable[..., Any], clock: Clock) -> None:
+    add("q1", "r1")
+    clock.forward(days=4)
+    erase(ledger, "q1")
+    add("q2", "r2", regulation="ccpa")
+    ledger.refuse("q2", "1798.105(d)(8)")
+    add("q3", "r3")
+    add("q4", "r1")
+    clock.forward(days=60)
+    counts = ledger.statistics()
+    assert {name: counts[name] for name in ("received", "done", "refused", "duplicate", "open", "late")} == {
+        "received": 4, "done": 1, "refused": 1, "duplicate": 1, "open": 1, "late": 1,
+    }  # fmt: skip
+    assert counts["median_days"] == 4 and counts["by_regulation"]["ccpa"]["refused"] == 1
+    assert ledger.statistics(since=START + timedelta(days=1))["received"] == 0
+
+
+def test_pseudonyms_need_their_key() -> None:
+    one, other = Pseudonymizer(bytes(32)), Pseudonymizer(bytes([1] * 32))
+    assert one.record("r1") != other.record("r1") and one.record("r1") != one.identity("r1")
+    assert one.record("r1") == one.record("r1") and len(one.record("r1")) == 64
+    assert "00" * 32 not in repr(one)
+    with pytest.raises(UsageError):
+        Pseudonymizer(b"short")
+
+
+def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "pseudonym.key"
+    load_or_create_key(key)
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        load_or_create_key(key)
