@@ -126,6 +126,11 @@ class CheckpointStore:
                 _link_or_copy(Path(cache.oid_to_path(md5)), folder / name)
             return folder
 
+    def cache_path(self, md5: str) -> Path:
+        """Where the cache keeps an object."""
+        with self._opened() as repo:
+            return Path(repo.cache.local.oid_to_path(md5))
+
     def destroy(self, stored: StoredDirectory) -> list[str]:
         """Remove the objects from the cache and the remote, except those that another trajectory holds too.
 

@@ -36,8 +36,8 @@ class _Graph:
         for name in PARTS:
             if name in version.parts:
                 artifact = version.parts[name]
-                label = f"{_LABELS[name]}, {version.label}" + (f" ({version.stage})" if name == "model" else "")
-                keys[name] = self.node(str(artifact.id), name, label, state_of(artifact), facts_of(artifact))
+                label = _LABELS[name] + (f" ({version.stage})" if name == "model" else "")
+                keys[name] = self.node(str(artifact.id), version.label, label, state_of(artifact), facts_of(artifact))
         self.edge(keys.get("training_records"), keys.get("trajectory"))
         for name in ("model", "gradient_norms"):
             self.edge(keys.get("trajectory"), keys.get(name))
@@ -73,13 +73,13 @@ def page_of(found: Lineage) -> str:
             for name in DECISIONS:
                 if artifact := link.after.parts.get(name):
                     key = graph.node(
-                        str(artifact.id), name, name.replace("_", " "), state_of(artifact), facts_of(artifact)
+                        str(artifact.id), run_id, name.replace("_", " "), state_of(artifact), facts_of(artifact)
                     )
                     graph.edge(run, key)
             for certificate in found.ledger["certificates"]:
                 if certificate["run_id"] == run_id:
                     key = graph.node(
-                        certificate["sha256"], "certificate", f"certificate of {certificate['request_id']}", "present",
+                        certificate["sha256"], certificate["request_id"], "certificate", "present",
                         {"sha256": certificate["sha256"], "path": certificate["path"], "issued": certificate["at"]},
                     )  # fmt: skip
                     graph.edge(after.get("model"), key)

@@ -20,19 +20,19 @@ def show_outcomes(rows: Sequence[Any]) -> None:
             row.records,
             f"{row.percentile:.0f}",
             f"{row.predicted_steps} / {row.spent_steps}",
-            f"{row.cost:.2f} ({row.cost_everything:.0f} with proof, scoring, calibration)",
+            f"{row.cost:.2f}; {row.cost_everything:.0f} with proof, scoring, calibration",
             _roles(row.forget_accuracy, percent=True),
             "\n".join(
-                f"{role} {rank['rank']} of {rank['of']} (p {rank['p']:.2f})" for role, rank in row.distance_rank.items()
+                f"{role} {rank['rank']}/{rank['of']} p {rank['p']:.2f}" for role, rank in row.distance_rank.items()
             ),
             _roles(row.mia_auc),
-            f"{row.verdict}: {row.words}",
+            row.words,
         )
         for row in rows
     ]
     columns = (
         "request", "records", "difficulty percentile", "steps predicted / spent", "cost, in retrainings",
-        "forget accuracy", "distance rank among oracles (1 is farthest)", "MIA AUC (oracle-like is good)", "verdict",
+        "forget accuracy", "distance rank among oracles (1: farthest)", "MIA AUC (good: as oracles)", "verdict",
     )  # fmt: skip
     output.table("Deletion requests", columns, shown, lines=True)
     controls: dict[str, Any] = next((row.controls for row in rows if row.controls), {})

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from zenml.enums import ArtifactType, VisualizationType
 
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
+from expunge.errors import IntegrityError
 from expunge.training import Trajectory
 from materializers.base import PAGE, ArtifactMaterializer, to_json
 
@@ -32,8 +33,17 @@ class TrajectoryMaterializer(ArtifactMaterializer):
     def read(self, data_type: type[Any]) -> Trajectory:
         trajectory = self.load_manifest()
         stored = StoredDirectory.from_dict(self.read_json(STORED))
-        trajectory = trajectory.at_directory(CheckpointStore().check_out(stored))
-        trajectory.verify()
+        store = CheckpointStore()
+        trajectory = trajectory.at_directory(store.check_out(stored))
+        for checkpoint in (*trajectory.kept, trajectory.final):
+            try:
+                trajectory.verify_one(checkpoint)
+            except IntegrityError as error:
+                where = store.cache_path(stored.files[checkpoint.file])
+                raise IntegrityError(
+                    f"Checkpoint {checkpoint.file} is not the file that was recorded: {where} has changed.",
+                    "Delete that file: the next load brings it back from the remote. If that fails too, train again.",
+                ) from error
         return trajectory
 
     def load_manifest(self) -> Trajectory:

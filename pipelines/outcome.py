@@ -100,7 +100,7 @@ def _row(
         },
         mia_auc={role: _value(own.mia.get(role)) for role in ROLES},
         verdict=own.verdict,
-        words=_words(own, run),
+        words=_words(own, run, _passed(evidence)),
         controls=_controls(own, evidence),
         certificate=certificate,
         report=report,
@@ -108,8 +108,16 @@ def _row(
     )
 
 
-def _words(own: RequestEvidence, run: UnlearningRun) -> str:
-    return f"forgotten by construction; {own.words}" if run.guarantee == "exact" else own.words
+def _words(own: RequestEvidence, run: UnlearningRun, passed: bool) -> str:
+    if run.guarantee == "exact":
+        return f"forgotten by construction; tests: {own.words}"
+    if own.verdict == "no power" and passed:
+        return f"covered by the run's verdict, which is a pass; on its own {own.words}"
+    return own.words
+
+
+def _passed(evidence: Evidence) -> bool:
+    return all(check.verdict == "pass" for check in evidence.checks if check.gating)
 
 
 def _value(value: Any) -> dict[str, Any]:

@@ -80,6 +80,9 @@ HOLDS_QUARANTINE = frozenset(
 IN_A_RUN = frozenset({_S.PLANNED, _S.AWAITING_APPROVAL, _S.UNLEARNING, _S.VERIFIED, _S.PROMOTED, _S.PURGED})
 """The request belongs to one deletion run; another run may not move it on."""
 
+RUN_ORDER = (_S.PLANNED, _S.AWAITING_APPROVAL, _S.UNLEARNING, _S.VERIFIED, _S.PROMOTED, _S.PURGED, _S.CLOSED)
+"""The states that one run takes a request through, in order."""
+
 RELEASES_DUPLICATES = frozenset({_S.CANCELLED, _S.REFUSED, _S.NOT_FOUND})
 
 ERASURE_GROUNDS = {
@@ -112,6 +115,11 @@ def check_move(current: Status, target: Status, request_id: str = "") -> None:
     if target == _S.CANCELLED and current in OPEN:
         hint = "It can be cancelled until unlearning starts. " + hint
     raise IllegalMove(f"{name} is {current} and cannot become {target}.", hint)
+
+
+def is_past(current: Status, target: Status) -> bool:
+    """Whether a run that has brought a request to `current` has `target` behind it."""
+    return current in RUN_ORDER and target in RUN_ORDER and RUN_ORDER.index(current) > RUN_ORDER.index(target)
 
 
 def refusal_ground(regulation: str, ground: str | None) -> str:

@@ -17,6 +17,7 @@ from expunge.compliance.lifecycle import (
     IllegalMove,
     Status,
     check_move,
+    is_past,
     refusal_ground,
     status_of,
 )
@@ -45,7 +46,8 @@ class Progress(Quarantine):
 
         `fields`: answered_at, model_unlearned_at, identity_requested_at, identity_confirmed_at (aware), outcome,
         refusal_ground, duplicate_of, details (merged into what is there). A request already in that state, for the
-        same run, stays as it is (new field values are still recorded), so that a run can start again after a crash.
+        same run, stays as it is (new field values are still recorded), and one that the same run has taken further
+        is left alone, so that a run can start again after a crash.
 
         Moving to `quarantined` takes the records out of every new training; `cancelled` and `refused` let them back
         unless another request holds them, and open again the requests that were answered as duplicates of this one.
@@ -128,6 +130,8 @@ class Progress(Quarantine):
                 values["run_id"] = run_id
             values = {name: value for name, value in values.items() if value != self._stored(connection, request, name)}
             return self._update(connection, request, "request.updated", values, {}) if values else request
+        if run_id is not None and run_id == request.run_id and is_past(request.status, target):
+            return request
         check_move(request.status, target, request.id)
         if request.status in IN_A_RUN and run_id is not None and request.run_id not in (None, run_id):
             raise _held(request, run_id)

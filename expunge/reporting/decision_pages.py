@@ -132,8 +132,8 @@ def guarantee_words(guarantee: str) -> str:
 
 def cost_table(run: UnlearningRun) -> str:
     """Each kind of cost; every further key is shown under its own name."""
-    rows = [[COSTS.get(name, name.replace("_", " ")), percent(share, 1)] for name, share in run.cost.items()]
-    return table(["counted", "cost"], rows, (1,), empty="No cost was recorded.")
+    rows = [[COSTS.get(name, name.replace("_", " ")), f"{share:.2f}"] for name, share in run.cost.items()]
+    return table(["counted", "in retrainings"], rows, (1,), empty="No cost was recorded.")
 
 
 def _looks(run: UnlearningRun) -> str:

@@ -106,15 +106,16 @@ def _requests(inputs: ErasureReportInputs) -> str:
 
 def _costs(inputs: ErasureReportInputs) -> str:
     cost = inputs.run.cost
-    rows = [StripRow(name.replace("_", " "), [100 * share], "a") for name, share in cost.items()]
-    drawn = (
-        strip([*rows, StripRow("one retraining", [100.0], "b")], "percent of one retraining") if len(rows) > 1 else ""
-    )
+    rows = [StripRow(name.replace("_", " "), [share], "a") for name, share in cost.items()]
+    drawn = strip([*rows, StripRow("one retraining", [1.0], "b")], "retrainings") if len(rows) > 1 else ""
     looks = len(inputs.run.looks)
     return (
         cost_table(inputs.run)
         + (f'<div class="figures"><figure>{drawn}</figure></div>' if drawn else "")
-        + paragraph("Costs are shares of one retraining: records passed forward and backward.", note=True)
+        + paragraph(
+            "Costs are in retrainings: records passed forward and backward. The unlearning is what a run itself takes; judging it takes models to compare with, and scoring and calibration are done once a model.",
+            note=True,
+        )
         + definitions(
             {
                 "steps predicted": f"{inputs.plan.predicted_steps} [{inputs.plan.predicted_interval[0]}, "

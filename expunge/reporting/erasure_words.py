@@ -109,7 +109,11 @@ def _cost(inputs: ErasureReportInputs) -> str:
     if inputs.retrained or own is None:
         return ""
     everything = inputs.run.cost.get("everything")
-    counted = "" if everything is None else f" ({percent(everything)} with all comparison models counted)"
+    counted = (
+        ""
+        if everything is None
+        else f" (with every model trained for comparison counted, {everything:.0f} times that work)"
+    )
     return f"It took {percent(own, 0 if own >= 0.01 else 1)} of the work of training again from the beginning{counted}."
 
 

@@ -98,7 +98,11 @@ class Trajectory:
     def verify(self) -> None:
         """Check every kept file against the manifest. Raises IntegrityError naming the first that differs."""
         for checkpoint in (*self.kept, self.final):
-            self._verified_bytes(checkpoint)
+            self.verify_one(checkpoint)
+
+    def verify_one(self, checkpoint: Checkpoint) -> None:
+        """Check one file against the manifest. Raises IntegrityError naming it."""
+        self._verified_bytes(checkpoint)
 
     def at_directory(self, directory: Path) -> Trajectory:
         """The same trajectory with its files in `directory`."""

@@ -216,4 +216,3 @@ def _energy(
     y = targets[rows]
     of_original = phi(original[rows], y)
     return float(model_influence(of_original, phi(oracles[:, rows], y), of_original).energy)
-

@@ -222,4 +222,3 @@ def _shown(candidates: list[Candidate]) -> list[Candidate]:
     """Alternatives worth a line: each method's own, and every fourth rewind point."""
     rewinds = [c for c in candidates if c.method == "rewind"]
     return rewinds[:: max(1, len(rewinds) // 8)] + [c for c in candidates if c.method != "rewind"]
-

@@ -45,11 +45,7 @@ class LookReference:
         left = model_influence(model, oracles, original)
         among = rank.p_value > self.level
         close = (left.excess or 0.0) <= self.target
-        share = (
-            "no measurable distance in the original"
-            if left.excess is None
-            else f"excess {left.excess:.2f}"
-        )
+        share = "no measurable distance in the original" if left.excess is None else f"excess {left.excess:.2f}"
         where = "among the look oracles" if among else "outside the look oracles"
         return Look(
             steps_spent=steps_spent,

@@ -1,0 +1,143 @@
+"""The ledger's file: made once by whoever comes first, never by a newer program, damage has a name."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from conftest import ROOT, START, finish, run_python
+from sqlalchemy import create_engine
+
+from expunge.compliance import migrations, models
+from expunge.compliance.ledger import Ledger
+from expunge.compliance.pseudonym import Pseudonymizer
+from expunge.errors import ExpungeError, IntegrityError, UsageError
+
+TOGETHER = """
+import sys
+from datetime import datetime, UTC
+from pathlib import Path
+from expunge.compliance.ledger import Ledger
+from expunge.compliance.pseudonym import load_or_create_key
+state, number = Path(sys.argv[1]), sys.argv[2]
+sys.stdin.readline()
+with Ledger.open(state / "ledger.db", load_or_create_key(state / "keys" / "pseudonym.key")) as ledger:
+    for index in range(5):
+        ledger.add_request(f"q-{number}-{index}", None, [f"r-{number}-{index}"], "gdpr", datetime.now(UTC))
+        ledger.admit(f"q-{number}-{index}")
+    ledger.add_request("shared", None, ["r-shared"], "gdpr", datetime.now(UTC))
+    print(ledger.ledger_id, ledger.pseudonymizer.key_id)
+"""
+
+
+def test_four_processes_open_the_same_new_ledger_at_once(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", TOGETHER, str(tmp_path / "state"), str(number)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = finish(processes)
+    assert len(set(outputs)) == 1
+    ledger_id, key_id = outputs[0].split()
+    key = bytes.fromhex((tmp_path / "state" / "keys" / "pseudonym.key").read_text().strip())
+    with Ledger.open(tmp_path / "state" / "ledger.db", Pseudonymizer(key)) as ledger:
+        assert (ledger.ledger_id, ledger.pseudonymizer.key_id) == (ledger_id, key_id)
+        assert len(ledger.list_requests()) == 21 and ledger.verify_chain().ok and ledger.verify_rows() == []
+        assert len(ledger.quarantined_among(f"r-{n}-{i}" for n in range(4) for i in range(5))) == 20
+        assert sum(event.kind == "ledger.created" for event in ledger.events()) == 1
+
+
+def test_a_killed_writer_leaves_nothing_half_done(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    with Ledger.open(tmp_path / "ledger.db", pseudonymizer) as ledger:
+        head = ledger.head()
+    killed = run_python(
+        """
+import os, sys
+from datetime import datetime, UTC
+from expunge.compliance import chain
+from expunge.compliance.ledger import Ledger
+from expunge.compliance.pseudonym import Pseudonymizer
+append = chain.append
+def die(*given, **more):
+    append(*given, **more)
+    os._exit(9)
+chain.append = die
+Ledger.open(sys.argv[1], Pseudonymizer(bytes(range(32)))).add_request("q1", None, ["r1"], "gdpr", datetime.now(UTC))
+""",
+        tmp_path / "ledger.db",
+    )
+    killed.communicate(timeout=60)
+    assert killed.returncode == 9
+    with Ledger.open(tmp_path / "ledger.db", pseudonymizer) as ledger:
+        assert ledger.head() == head and ledger.list_requests() == [] and ledger.verify_rows() == []
+        assert ledger.add_request("q1", None, ["r1"], "gdpr", START).created
+
+
+def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger.open(path, pseudonymizer).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"newer Expunge \(revision 0002; this one knows 0001\)\. Update the program"):
+        Ledger.open(path, pseudonymizer)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_ledger_is_named(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"this is no database " * 200)
+    with pytest.raises(IntegrityError, match=r"ledger\.db is damaged"):
+        Ledger.open(path, pseudonymizer)
+    for where in (tmp_path, "mysql://host/ledger", "sqlite://", "nonsense://x"):
+        with pytest.raises(UsageError):
+            Ledger.open(where, pseudonymizer)
+    with pytest.raises(UsageError, match="Mars"):
+        Ledger.open(tmp_path / "other.db", pseudonymizer, timezone="Mars/Olympus")
+
+
+def test_a_locked_ledger_says_so(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger.open(path, pseudonymizer, busy_seconds=0.1) as ledger, closing(sqlite3.connect(path)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ExpungeError, match="locked by another process"):
+            ledger.add_request("q1", None, ["r1"], "gdpr", START)
+        other.execute("ROLLBACK")
+        assert ledger.add_request("q1", None, ["r1"], "gdpr", START).created
+
+
+def test_the_file_is_the_owners_alone(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    Ledger.open(tmp_path / "ledger.db", pseudonymizer).close()
+    assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_migrations_make_the_tables_that_the_program_reads(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    from alembic.autogenerate import compare_metadata
+
+    Ledger.open(tmp_path / "ledger.db", pseudonymizer).close()
+    engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), models.metadata) == []
+    engine.dispose()
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert scripts.get_heads() == [migrations.HEAD]
+
+
+def test_importing_the_ledger_loads_nothing_heavy() -> None:
+    heavy = ("pandas", "numpy", "torch", "sklearn", "alembic", "pydantic", "zenml", "dvc", "cryptography")
+    code = f"import sys, expunge.compliance.ledger; print(*[name for name in {heavy} if name in sys.modules])"
+    assert finish([run_python(code)]) == ["\n"]
