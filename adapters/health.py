@@ -91,3 +91,16 @@ def _certificates(project: Project) -> str:
             failed = next(check for check in result.checks if check.status == "failed")
             raise IntegrityError(f"{path}: {failed.name}: {failed.words}", "Restore it from a backup.")
     return f"{len(files)} verified"
+
+
+def check_stores() -> bool:
+    """Whether every manifest of the model that serves still resolves to bytes; True before the first training."""
+    try:
+        serving = model_registry.production()
+    except NotFoundError:
+        return True
+    trajectory = artifacts.newest("trajectory", model_version_id=serving.id)
+    if trajectory is None or not artifacts.still_stored(trajectory):
+        return False
+    stored = artifacts.materializer_of(trajectory).load_stored()
+    return len(CheckpointStore().present(stored)) == len(set(stored.objects))

@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("init")(init)
     app.command()(doctor)
     app.command()(status)
+    app.command(hidden=True)(epoch)
 
 
 def init(directory: Annotated[Path, typer.Argument(help="A new or empty folder.")]) -> None:
@@ -69,3 +70,16 @@ def status(json: Json = False) -> None:
         return
     for name, value in facts.items():
         output.line(f"{name.replace('_', ' '):<10}{'-' if value is None else value}")
+
+
+def epoch() -> None:
+    """Write the erasure epoch for dvc.yaml: new after every quarantine and purge, and when a store was lost."""
+    start()
+    from adapters.health import check_stores
+    from adapters.ledger import open_ledger, write_epoch
+
+    found = project()
+    if not check_stores():
+        with open_ledger(found) as ledger:
+            ledger.advance_epoch("reset")
+    output.line(write_epoch(found))

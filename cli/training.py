@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,13 +47,18 @@ def score(
     overrides: Set = None,
     json: Json = False,
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the most memorised records to show.")] = 20,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write rank and loss, without ids, to this CSV.")] = None,
 ) -> None:
     """Compute every record's privacy loss; shows the most memorised records."""
     chosen = settings(config, overrides)
     start()
     from pipelines.scoring import run_scoring
 
-    show_hardest(run_scoring(chosen).load("privacy_losses"), top, json)
+    losses = run_scoring(chosen).load("privacy_losses")
+    if plot is not None:
+        rows = "".join(f"{rank},{loss:.6g}\n" for rank, (_, loss) in enumerate(losses.hardest(len(losses)), 1))
+        plot.write_text("rank,privacy_loss\n" + rows)
+    show_hardest(losses, top, json)
 
 
 def show_hardest(losses: Any, top: int, json: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from json import dumps as to_text
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -49,6 +51,7 @@ def forget(
     config: Config = None,
     overrides: Set = None,
     json: Json = False,
+    metrics: Annotated[Path | None, typer.Option("--metrics", help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Try it: unlearn these records and judge the result. Nothing is promoted or destroyed."""
     chosen = settings(config, overrides)
@@ -62,6 +65,12 @@ def forget(
     workdir.release()
     made, run = done.load("unlearning_plan"), done.load("unlearning_run")
     evidence, decision = done.load("evidence"), done.load("gate_decision")
+    if metrics is not None:
+        figures = {check.name: check.statistic for check in evidence.checks if check.statistic is not None}
+        passed = int(decision.passed)
+        metrics.write_text(
+            to_text({"cost": run.cost["unlearning"], "steps": run.steps_spent, "passed": passed, **figures})
+        )
     if json:
         parts = {"plan": made, "run": run, "evidence": evidence, "decision": decision}
         output.as_json({name: part.model_dump(mode="json") for name, part in parts.items()})

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from adapters import model_registry, workdir
 from adapters.ledger import open_ledger
+from adapters.project import current_project
 from adapters.runs import PipelineRun
 from expunge.data import RecordTable
 from expunge.privacy.scores import PrivacyLosses
@@ -42,6 +44,11 @@ class Demo:
 
 def run_demo(settings: ProjectSettings, say: Say) -> Demo:
     """Do what is not done yet, and report on both requests. A second call starts nothing."""
+    with FileLock(current_project().lock("demo")):
+        return _run_demo(settings, say)
+
+
+def _run_demo(settings: ProjectSettings, say: Say) -> Demo:
     demo = Demo()
     with open_ledger() as ledger:
         known = {r.id: r.status for r in ledger.list_requests() if r.id in (EASY, HARD)}

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from filelock import FileLock, Timeout
+
 from adapters import model_registry, workdir
 from adapters.ledger import open_ledger, write_epoch
+from adapters.project import current_project
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
 from expunge.compliance.ledger import Ledger
@@ -37,8 +40,22 @@ class DueResult:
 def run_due(settings: ProjectSettings, within: timedelta | None, say: Say = lambda line: None) -> DueResult:
     """Answer every request that is due within that time, late ones included. Calling it twice does nothing twice.
 
+    One process at a time: a second one waits, and then finds what is left to do.
     Raises GateFailed when not even retraining passed; the requests then stay open.
     """
+    lock = FileLock(current_project().lock("deletion"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("Another process is answering requests in this project: waiting for it.")
+        lock.acquire()
+    try:
+        return _run_due(settings, within, say)
+    finally:
+        lock.release()
+
+
+def _run_due(settings: ProjectSettings, within: timedelta | None, say: Say) -> DueResult:
     with open_ledger() as ledger:
         resumed = _resume(ledger, settings, say)
         waiting = [d.request.id for d in ledger.due_requests(within=within, statuses=WAITING)]

@@ -113,7 +113,8 @@ def _costs(inputs: ErasureReportInputs) -> str:
         cost_table(inputs.run)
         + (f'<div class="figures"><figure>{drawn}</figure></div>' if drawn else "")
         + paragraph(
-            "Costs are in retrainings: records passed forward and backward. The unlearning is what a run itself takes; judging it takes models to compare with, and scoring and calibration are done once a model.",
+            "Costs are in retrainings: records passed forward and backward. The run itself takes the unlearning;"
+            " judging it takes models to compare with; scoring and calibration are done once a model.",
             note=True,
         )
         + definitions(
