@@ -140,13 +140,13 @@ def _show_plan(made: Any) -> None:
             c.method if c.rewind_step is None else f"rewind to {c.rewind_step}",
             c.steps,
             f"{c.cost:.2f}",
-            "?" if c.predicted_excess is None else f"{c.predicted_excess:.2f}",
+            "?" if c.predicted_left is None else f"{c.predicted_left:.2f}",
             "yes" if c.allowed else "no",
             c.why,
         )
         for c in made.alternatives
     ]
-    output.table("Alternatives", ("method", "steps", "cost", "predicted excess", "allowed", "why"), alternatives)
+    output.table("Alternatives", ("method", "steps", "cost", "predicted to be left", "allowed", "why"), alternatives)
 
 
 def _show_evidence(evidence: Any, decision: Any) -> None:

@@ -113,6 +113,11 @@ def _words(own: RequestEvidence, run: UnlearningRun, passed: bool) -> str:
         return f"forgotten by construction; tests: {own.words}"
     if own.verdict == "no power" and passed:
         return f"covered by the run's verdict, which is a pass; on its own {own.words}"
+    if own.verdict == "fail" and passed:
+        return (
+            f"covered by the run's verdict, which is a pass; on its own {own.words}:"
+            " one request in 20 falls so far by chance"
+        )
     return own.words
 
 

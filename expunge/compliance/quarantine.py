@@ -87,8 +87,15 @@ class Quarantine(Store):
             return self._request(connection, request_id)
 
     def epoch(self) -> str:
-        """The erasure epoch: a hash that changes with every quarantine, release and erasure."""
+        """The erasure epoch: a hash that changes with every quarantine, release, erasure and reset."""
         with self._read() as connection:
+            return self._meta(connection, EPOCH) or ""
+
+    def advance_epoch(self, reason: str) -> str:
+        """Start a new erasure epoch, for a reset; `reason` is a word for the event. Returns the new epoch."""
+        with self._write() as connection:
+            touched = self._advance_epoch(connection, reason)
+            self._event(connection, "epoch.advanced", {"reason": reason}, touched=[touched])
             return self._meta(connection, EPOCH) or ""
 
     def _quarantine_effects(self, connection: Connection, request: Request, target: Status) -> tuple[str, ...]:

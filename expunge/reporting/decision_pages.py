@@ -91,7 +91,7 @@ def _alternatives(plan: UnlearningPlan) -> str:
             c.steps,
             percent(c.cost, 1),
             percent(c.share_spent),
-            percent(c.predicted_excess),
+            percent(c.predicted_left),
             badge("possible", "good") if c.allowed else badge("not allowed", "unsure"),
             c.why,
         ]

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from expunge.data import RecordTable
 from expunge.evaluation.confidence import phi
 from expunge.evaluation.influence import model_influence
+from expunge.evaluation.inputs import PlantedSet
+from expunge.evaluation.rank import planted_standing
+from expunge.evaluation.settings import EvaluationSettings
+from expunge.evaluation.verdict import SEEN_NEEDED
 from expunge.privacy.scores import PrivacyLosses
 from expunge.training import StackedJob, Trajectory, predict, train_stacked
 from expunge.training.randomness import derived_seed
@@ -43,6 +47,9 @@ class CalibrationSettings(Document):
     fine_tune_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
     folds: int = 4
     repeats: int = 2
+
+
+SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ def calibrate(
     target: float,
     planted_oracles: int,
     planted_held_back: int,
+    level: float = 0.05,
     seed: int,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[BudgetPredictor, PlantedOutputs]:
@@ -90,6 +98,7 @@ def calibrate(
 
     Args:
         target: excess that counts as forgotten. planted_oracles, planted_held_back: oracles for the hardest set.
+        level: of one gating test.
         report: called with (what is running, steps done, steps in all).
     """
     procedure = Procedure.of(trajectory)
@@ -151,7 +160,8 @@ def calibrate(
     spent = len(jobs) + settings.runs * sum(
         candidate.steps / procedure.config.steps for pilot in measured.values() for candidate in pilot
     )
-    return fit_predictor(pilots, target, procedure.config.steps, cost=spent), planted
+    visible = _visible_size(planted, level)
+    return fit_predictor(pilots, target, procedure.config.steps, spent, visible), planted
 
 
 STEPS_TAKEN: dict[str, Callable[[int, int], int]] = {
@@ -195,6 +205,21 @@ def _unlearn_all(
         progress=lambda d, t: report(f"{method} {amount}", d, t),
     ).logits(table)  # fmt: skip
     return dict(zip(retain, np.split(logits, len(retain)), strict=True))
+
+
+def _visible_size(planted: PlantedOutputs, level: float) -> int | None:
+    """Fewest records, of SIZES, on which the original fails against oracles in most subsets of the planted set."""
+    settings = EvaluationSettings(level=level)
+    known = PlantedSet(
+        planted.targets,
+        planted.original.astype(np.float64),
+        planted.oracles.astype(np.float64),
+        planted.held_back.astype(np.float64),
+    )
+    for size in SIZES:
+        if size <= len(planted.targets) and planted_standing(known, size, settings).seen >= SEEN_NEEDED:
+            return size
+    return None
 
 
 def _left(

@@ -21,7 +21,7 @@ class Candidate(Document):
     Attributes:
         rewind_step: rewind only: the checkpoint to restart from.
         steps: training steps it takes. cost: examples trained on, as a share of retraining.
-        predicted_excess: share of the original's distance from the oracles that is left (METHOD section 7);
+        predicted_left: share of the original's distance from the oracles that is left (METHOD section 7);
             None when the calibration cannot tell.
         allowed: whether the prediction meets the target; `why` says so in words.
     """
@@ -31,7 +31,7 @@ class Candidate(Document):
     steps: int
     cost: float
     share_spent: float | None = None
-    predicted_excess: float | None = None
+    predicted_left: float | None = None
     allowed: bool
     why: str
 

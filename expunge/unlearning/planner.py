@@ -58,10 +58,10 @@ def make_plan(
     candidates = _rewinds(forget, losses, trajectory, predictor, settings)
     candidates += [_fine_tune(name, predictor, total) for name in ("fine_tune", "noisy_fine_tune")]
     retrain = Candidate(
-        method="retrain", steps=total, cost=1.0, predicted_excess=0.0, allowed=True, why="exact by construction"
+        method="retrain", steps=total, cost=1.0, predicted_left=0.0, allowed=True, why="exact by construction"
     )
     candidates.append(retrain)
-    chosen, reason = _choose(candidates, retrain, predictor, settings, retrain_because)
+    chosen, reason = _choose(candidates, retrain, predictor, settings, retrain_because, len(forget.record_ids))
     interval, note = _interval(chosen, candidates, predictor, total)
     return UnlearningPlan(
         model_version=model_version,
@@ -106,13 +106,13 @@ def _rewinds(
         elif safe is None:
             allowed, why, excess = True, "no pilot set left anything measurable in the original", None
         else:
-            excess = predictor.excess_at(share)
+            excess = predictor.left_at(share)
             allowed = share <= safe
             why = f"{share:.0%} of the set's privacy loss was spent before it; up to {safe:.0%} was forgotten by pilots"
         made.append(
             Candidate(
                 method="rewind", rewind_step=checkpoint.step, steps=total - checkpoint.step,
-                cost=(total - checkpoint.step) / total, share_spent=share, predicted_excess=excess,
+                cost=(total - checkpoint.step) / total, share_spent=share, predicted_left=excess,
                 allowed=allowed, why=why,
             )
         )  # fmt: skip
@@ -140,6 +140,7 @@ def _choose(
     predictor: BudgetPredictor | None,
     settings: PlanningSettings,
     retrain_because: str | None,
+    size: int,
 ) -> tuple[Candidate, str]:
     if retrain_because is not None:
         return retrain, f"retrain: {retrain_because}"
@@ -149,6 +150,11 @@ def _choose(
             raise UsageError(f"Method {settings.method!r} is not possible here: no checkpoint is left.", "Use retrain.")
         best = min(own, key=lambda c: (not c.allowed, c.cost))
         return best, f"{best.method} was asked for; {best.why}"
+    if predictor is not None and predictor.visible_size is not None and size < predictor.visible_size:
+        return retrain, (
+            f"retrain: on fewer than {predictor.visible_size} records the tests cannot tell the original from a model"
+            " that never saw them, so only a retrained model can be shown to have forgotten"
+        )
     allowed = [c for c in candidates if c.allowed and c.cost <= settings.max_cost]
     if predictor is None:
         return retrain, "retrain: there is no calibration for this model, so nothing cheaper can be promised"

@@ -20,8 +20,7 @@ MEASURABLE_ENERGY = 0.25
 class PilotCandidate(Document):
     """One way in which a pilot set was forgotten, and the influence and excess it left (medians over runs).
 
-    Excess decides. A rewound run shares its start with the original, so its projection on the original's displacement,
-    the influence, also holds run noise that both share and that is no memory of the records.
+    Influence is the sharper of the two: excess is the square of what is left (docs/adr/0005).
     """
 
     method: str
@@ -30,6 +29,11 @@ class PilotCandidate(Document):
     share_spent: float | None
     excess: float
     influence: float = 0.0
+
+    @property
+    def left(self) -> float:
+        """What counts against the target: the larger of the two."""
+        return max(self.excess, self.influence)
 
 
 class PilotSet(Document):
@@ -57,7 +61,8 @@ class LawFit(Document):
 class BudgetPredictor(Document):
     """What the pilots say. Critical shares are sorted; `fine_tune_steps` are None where the cap was not enough.
 
-    `cost` is what the calibration itself took, in retrainings.
+    `cost` is what the calibration itself took, in retrainings. `visible_size`: fewest records of a hard set on which
+    the gating test tells the original from oracles; None where it never did.
     """
 
     format: Literal["expunge.predictor/1"] = "expunge.predictor/1"
@@ -69,6 +74,7 @@ class BudgetPredictor(Document):
     loss_range: tuple[float, float]
     laws: tuple[LawFit, ...]
     cost: float = 0.0
+    visible_size: int | None = None
 
     @property
     def measurable(self) -> int:
@@ -78,10 +84,13 @@ class BudgetPredictor(Document):
         """The critical share that a fraction 1 - caution of the measurable pilots reach; None without any."""
         return float(np.quantile(self.critical_shares, caution)) if self.critical_shares else None
 
-    def excess_at(self, share: float) -> float | None:
-        """Predicted excess after rewinding to where `share` of the loss was spent; monotone in the share."""
+    def left_at(self, share: float) -> float | None:
+        """Predicted influence or excess, the larger, after rewinding to where `share` of the loss was spent.
+
+        Monotone in the share; None without a measurable pilot.
+        """
         points = sorted(
-            (c.share_spent, c.excess)
+            (c.share_spent, c.left)
             for p in self.pilots
             if p.measurable
             for c in p.candidates
@@ -101,7 +110,9 @@ class BudgetPredictor(Document):
         return max(k for k in needed if k is not None) if needed and None not in needed else None
 
 
-def fit_predictor(pilots: list[PilotSet], target: float, retrain_steps: int, cost: float = 0.0) -> BudgetPredictor:
+def fit_predictor(
+    pilots: list[PilotSet], target: float, retrain_steps: int, cost: float = 0.0, visible_size: int | None = None
+) -> BudgetPredictor:
     """Critical shares and fine-tuning steps of the measurable pilots, and the laws compared."""
     measurable = [p for p in pilots if p.measurable]
     shares = [_critical_share(p, target) for p in measurable]
@@ -119,6 +130,7 @@ def fit_predictor(pilots: list[PilotSet], target: float, retrain_steps: int, cos
         loss_range=(min(losses), max(losses)) if losses else (0.0, 0.0),
         laws=_laws(measurable, target, retrain_steps),
         cost=cost,
+        visible_size=visible_size,
     )
 
 
@@ -127,13 +139,13 @@ def _rewinds(pilot: PilotSet) -> list[PilotCandidate]:
 
 
 def _critical_share(pilot: PilotSet, target: float) -> float:
-    """Share up to which excess stays within the target; 0 when it never does.
+    """Share up to which what is left stays within the target; 0 when it never does.
 
-    Excess is made monotone in the share first (isotonic regression), so that one odd pilot run does not decide.
+    It is made monotone in the share first (isotonic regression), so that one odd pilot run does not decide.
     """
     from sklearn.isotonic import IsotonicRegression
 
-    points = [(c.share_spent or 0.0, c.excess) for c in _rewinds(pilot)]
+    points = [(c.share_spent or 0.0, c.left) for c in _rewinds(pilot)]
     if not points:
         return 0.0
     x, y = np.array([(0.0, 0.0), *points]).T
@@ -151,7 +163,7 @@ def _steps_needed(pilot: PilotSet, method: str, target: float) -> int | None:
     runs = sorted((c for c in pilot.candidates if c.method == method), key=lambda c: -c.amount)
     enough: int | None = None
     for candidate in runs:
-        if candidate.excess > target:
+        if candidate.left > target:
             break
         enough = candidate.amount
     return enough
@@ -161,7 +173,7 @@ def _laws(pilots: list[PilotSet], target: float, retrain_steps: int) -> tuple[La
     """Steps needed against mean loss P: constant, k = c0 + c1 ln P (the paper's), k = c0 + c1 P."""
     needed = []
     for pilot in pilots:
-        enough = [c.steps for c in _rewinds(pilot) if c.excess <= target]
+        enough = [c.steps for c in _rewinds(pilot) if c.left <= target]
         needed.append(min(enough) if enough else retrain_steps)
     k = np.array(needed, dtype=float)
     p = np.array([max(pilot.mean_loss, 1e-12) for pilot in pilots])

@@ -37,15 +37,19 @@ class LookReference:
     level: float
 
     def look(self, state: Mapping[str, Tensor], steps_spent: int, start_step: int) -> Look:
-        """Passed when the model lies among the look oracles with its excess within the target."""
+        """Passed when the model lies among the look oracles with influence and excess within the target."""
         y = self.forget.targets
         model = phi(predict(self.spec, state, self.forget), y)
         oracles, original = phi(self.oracles, y), phi(self.original, y)
         rank = OracleReference(oracles).rank(model)
         left = model_influence(model, oracles, original)
         among = rank.p_value > self.level
-        close = (left.excess or 0.0) <= self.target
-        share = "no measurable distance in the original" if left.excess is None else f"excess {left.excess:.2f}"
+        close = max(left.excess or 0.0, left.influence or 0.0) <= self.target
+        share = (
+            "no measurable distance in the original"
+            if left.excess is None
+            else f"influence {left.influence:.2f}, excess {left.excess:.2f}"
+        )
         where = "among the look oracles" if among else "outside the look oracles"
         return Look(
             steps_spent=steps_spent,

@@ -26,6 +26,7 @@ def calibrate_budget(
         target=settings.planning.target,
         planted_oracles=settings.evaluation.verdict_oracles,
         planted_held_back=settings.evaluation.held_back,
+        level=settings.evaluation.level / max(1, len(settings.evaluation.gating)),
         seed=settings.calibration.seed,
         report=announce,
     )

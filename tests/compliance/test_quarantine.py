@@ -80,6 +80,8 @@ def test_the_epoch_changes_with_every_change_of_the_guard_and_with_nothing_else(
     assert changed()
     ledger.mark_erased("q2")
     assert not changed()
+    assert ledger.advance_epoch("reset") == ledger.epoch() and changed()
+    assert ledger.events()[-1].kind == "epoch.advanced" and ledger.verify_rows() == []
 
 
 def test_only_records_in_quarantine_can_be_erased(ledger: Ledger, add: Callable[..., Any]) -> None:

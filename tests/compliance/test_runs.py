@@ -53,6 +53,8 @@ def delete(ledger: Ledger, state: Path, run_id: str = "run-1") -> None:
     for request_id in waiting:
         ledger.admit(request_id)
     run = ledger.add_run(run_id, model_version_before="model 1", details={"requests": waiting})
+    if run.status == "closed":
+        return
     requests = run.details["requests"]
 
     def all_to(status: str) -> None:
@@ -101,15 +103,14 @@ def test_a_run_killed_at_any_write_goes_on_and_does_nothing_twice(tmp_path: Path
     state, kills = tmp_path / "killed", 0
     with Ledger.open(state / "ledger.db", pseudonymizer, clock=Clock()) as ledger:
         take_in(ledger)
-    lives = 3  # each attempt survives a little, dies in the middle of a transaction, and the next one goes on
-    while True:
+    for lives in range(3, 60):  # every attempt lives one write longer, and dies in the middle of a transaction
         try:
             with Ledger.open(state / "ledger.db", pseudonymizer, clock=FatalClock(lives)) as ledger:
                 delete(ledger, state)
                 break
         except Killed:
             kills += 1
-    assert kills > 10
+    assert 5 < kills < 57
     with Ledger.open(state / "ledger.db", pseudonymizer, clock=Clock()) as ledger:
         assert story(ledger) == expected
         assert ledger.verify_chain().ok and ledger.verify_rows() == []

@@ -61,7 +61,7 @@ def plan(**change: Any) -> UnlearningPlan:
     candidates = tuple(
         Candidate(
             method="rewind", rewind_step=k, steps=1000 - k, cost=1 - k / 1000, share_spent=k / 1100,
-            predicted_excess=k / 2000, allowed=k < 600, why=f"{k / 11:.0f}% of the loss was spent before it",
+            predicted_left=k / 2000, allowed=k < 600, why=f"{k / 11:.0f}% of the loss was spent before it",
         )
         for k in range(100, 1000, 200)
     )  # fmt: skip
@@ -78,7 +78,7 @@ def plan(**change: Any) -> UnlearningPlan:
         "reason": "the cheapest that is predicted to meet the target of 10%", "warnings": (EVIL,),
         "alternatives": (
             *candidates,
-            Candidate(method="retrain", steps=1000, cost=1.0, predicted_excess=0.0, allowed=True, why="exact"),
+            Candidate(method="retrain", steps=1000, cost=1.0, predicted_left=0.0, allowed=True, why="exact"),
         ),
     }  # fmt: skip
     return UnlearningPlan(**(fields | change))

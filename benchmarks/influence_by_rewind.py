@@ -1,0 +1,78 @@
+"""How much influence is left after a rewind, and does the shared start fake any? (docs/adr/0005)
+
+    .venv/bin/python benchmarks/influence_by_rewind.py
+
+One original of the digits scenario, its 64 hardest records of the hardest 5 %, 40 oracles, 20 held-back oracles as the
+null, 16 rewound models a point. Prints influence and excess (mean and standard error over models) and how many of the 16
+the distance test alone refuses.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from expunge.data import load_records
+from expunge.evaluation.confidence import phi
+from expunge.evaluation.influence import model_influence
+from expunge.evaluation.rank import OracleReference
+from expunge.models import ModelSpec
+from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
+from expunge.settings import load_settings
+from expunge.training import StackedJob, predict, train, train_stacked
+from expunge.training.randomness import derived_seed
+from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.references import train_references
+from expunge.unlearning.share_curve import share_before
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = 16
+STEPS = (0, 29, 59, 88, 147, 206, 294, 382, 470, 588)
+
+
+def main() -> None:
+    """Measure and print."""
+    settings = load_settings(ROOT / "configs" / "digits.yaml")
+    table = load_records(settings.data.name, settings.data.options)
+    training, _ = table.split(settings.data.held_out, settings.data.split_seed)
+    spec = ModelSpec(settings.model.name, table.features.shape[1:], table.classes, options=dict(settings.model.options))
+    with tempfile.TemporaryDirectory() as folder:
+        trajectory = train(spec, training, settings.training, Path(folder))
+        losses = trajectory_losses(score_trajectory(trajectory, table), trajectory, settings.scoring.order, 1.0)
+        ids = [record for record, _ in losses.hardest(70)][:64]
+        rows = np.sort(table.rows(ids))
+        y, procedure = table.targets[rows], Procedure.of(trajectory)
+        made = train_references(procedure, table, trajectory.record_ids, ids, {"verdict": 40, "held_back": 20}, seed=77)
+        oracles = phi(made.verdict[:, rows], y)
+        original = phi(predict(spec, trajectory.state(trajectory.final).model_state(), table)[rows], y)
+        reference = OracleReference(oracles)
+        _line("held-back oracles", 0.0, phi(made.held_back[:, rows], y), oracles, original, reference)
+        retain = np.setdiff1d(table.rows(trajectory.record_ids), rows)
+        for step in STEPS:
+            start = METHODS["rewind"].continuation(trajectory, step, 0)
+            jobs = [StackedJob(derived_seed(99, f"rewind:{step}", i), retain) for i in range(MODELS)]
+            models = train_stacked(spec, table, start.config, jobs, procedure.sampling_rate, start=start.start).logits(
+                table
+            )
+            share = share_before(losses, ids, step)
+            _line(f"rewind to {step}", share, phi(models[:, rows], y), oracles, original, reference)
+
+
+def _line(
+    name: str, share: float, runs: np.ndarray, oracles: np.ndarray, original: np.ndarray, reference: OracleReference
+) -> None:
+    made = [model_influence(run, oracles, original) for run in runs]
+    influence, excess = (np.array([getattr(m, k) for m in made], dtype=float) for k in ("influence", "excess"))
+    root = np.sqrt(len(runs))
+    refused = sum(reference.rank(run).p_value <= 0.05 for run in runs)
+    print(
+        f"{name:20s} share spent {share:.2f}  influence {influence.mean():+.3f} +- {influence.std() / root:.3f}"
+        f"  excess {excess.mean():+.3f} +- {excess.std() / root:.3f}  refused by distance {refused}/{len(runs)}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
