@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/influence_by_rewind.py
 
-One original of the digits scenario, its 64 hardest records of the hardest 5 %, 40 oracles, 20 held-back oracles as the
-null, 16 rewound models a point. Prints influence and excess (mean and standard error over models) and how many of the 16
-the distance test alone refuses.
+One original of the digits scenario, 64 of its hardest records, 40 oracles, 20 held-back oracles as the
+null, 16 rewound models a point. Prints influence and excess (mean and standard error over models) and how many of
+them the distance test alone refuses.
 """
 
 from __future__ import annotations

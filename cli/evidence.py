@@ -23,8 +23,8 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check a certificate from the files alone: signature, digests, the ledger's chain. Exit code 5: changed."""
-    from expunge.compliance.verify.__main__ import describe
     from expunge.compliance.verify.check import verify_certificate
+    from expunge.compliance.verify.command import describe
 
     result = verify_certificate(certificate, public_key=key, model=model, ledger=ledger)
     if json:
