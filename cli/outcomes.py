@@ -35,6 +35,7 @@ def show_outcomes(rows: Sequence[Any]) -> None:
         "forget accuracy", "distance rank among oracles (1: farthest)", "MIA AUC (good: as oracles)", "verdict",
     )  # fmt: skip
     output.table("Deletion requests", columns, shown, lines=True)
+    retrained = any(row.method == "retrain" for row in rows)
     controls: dict[str, Any] = next((row.controls for row in rows if row.controls), {})
     for role, control in controls.items():
         name = {"original": "The original model", "oracle": "Held-back oracles"}.get(role, role)
@@ -42,6 +43,7 @@ def show_outcomes(rows: Sequence[Any]) -> None:
         output.line(
             f"Control: {name} {'PASSES' if control['verdict'] == 'pass' else 'FAILS'} the forgetting check"
             f"{p}{'; ' + control['note'] if control['note'] else ''} (expected: {control['expected']})."
+            + (" Reported only: the model was retrained." if retrained else "")
         )
     for row in rows:
         if row.fallback:

@@ -54,7 +54,10 @@ from torch import nn
 
 
 def make(in_shape, classes, hidden=32):
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_shape[0], hidden), nn.ReLU(), nn.Linear(hidden, classes))
+    width = in_shape[0]
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes)
+    )
 '''
 
 

@@ -35,6 +35,10 @@ def train(config: Config = None, overrides: Set = None, json: Json = False) -> N
         output.as_json(facts)
         return
     output.line(f"Model {registered['version']} ({registered['stage']})")
+    if registered["stage"] == "none":
+        output.line(
+            "  It is no better than always the commonest class, so it does not serve: look at the training settings."
+        )
     output.line(
         f"  accuracy: training {utility['training_accuracy']:.1%}, held-out {utility['held_out_accuracy']:.1%}"
         f" (commonest class {utility['commonest_class']:.1%})"

@@ -90,7 +90,7 @@ def _row(
         predicted_steps=plan.predicted_steps,
         spent_steps=run.steps_spent,
         retrain_steps=plan.retrain_steps,
-        cost=run.cost["unlearning"],
+        cost=run.cost["unlearning"] + run.cost.get("earlier attempts", 0.0),
         cost_everything=run.cost["everything"],
         forget_accuracy={role: _value(own.forget_accuracy.get(role)) for role in ROLES},
         distance_rank={

@@ -150,10 +150,11 @@ def _choose(
             raise UsageError(f"Method {settings.method!r} is not possible here: no checkpoint is left.", "Use retrain.")
         best = min(own, key=lambda c: (not c.allowed, c.cost))
         return best, f"{best.method} was asked for; {best.why}"
-    if predictor is not None and predictor.visible_size is not None and size < predictor.visible_size:
+    if predictor is not None and (predictor.visible_size is None or size < predictor.visible_size):
+        fewest = f"fewer than {predictor.visible_size} records" if predictor.visible_size else "any set of its size"
         return retrain, (
-            f"retrain: on fewer than {predictor.visible_size} records the tests cannot tell the original from a model"
-            " that never saw them, so only a retrained model can be shown to have forgotten"
+            f"retrain: on {fewest} the tests cannot tell this original from a model that never saw them,"
+            " so only a retrained model can be shown to have forgotten"
         )
     allowed = [c for c in candidates if c.allowed and c.cost <= settings.max_cost]
     if predictor is None:

@@ -60,7 +60,7 @@ def certify_erasure(
                 "stop_reason": unlearning_run.stop_reason,
                 "evidence": [_evidence_part(check) for check in evidence.checks],
                 "evidence_level": evidence.level,
-                "verdict": {"passed": gate_decision.passed, "words": gate_decision.words},
+                "verdict": {"passed": gate_decision.passed, "words": gate_decision.words.split(": ", 1)[-1]},
                 "guarantee": gate_decision.guarantee,
                 "model": model,
                 "artifacts": purge.values["artifacts"],
