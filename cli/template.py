@@ -26,7 +26,7 @@ training:
   learning_rate: 0.2
   noise: {convention: mean_gradient, sigma: 0.02}
 evaluation:
-  gating: [influence, influence_share]
+  gating: [influence]
 """
 
 RECORDS = '''\

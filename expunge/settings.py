@@ -78,7 +78,7 @@ class EvaluationConfig(Strict):
     held_back: int = Field(default=5, ge=1)
     half_kept: int = Field(default=10, ge=2)
     checks: tuple[str, ...] = ("influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift")
-    gating: tuple[str, ...] = Field(default=("influence", "influence_share"), max_length=3)
+    gating: tuple[str, ...] = Field(default=("influence",), max_length=3)
     level: float = Field(default=0.05, gt=0, lt=1)
     power_needed: float = Field(default=0.8, ge=0, le=1)
     utility_margin: float = Field(default=0.02, gt=0)

@@ -8,7 +8,9 @@ from adapters.ledger import open_ledger, write_epoch
 from expunge.data import RecordTable
 from expunge.data import load_records as load
 from expunge.errors import UsageError
+from expunge.models import build_model
 from expunge.settings import ProjectSettings
+from steps.shared import model_spec
 
 
 @step(enable_cache=False)
@@ -25,5 +27,6 @@ def load_records(
             f"{len(table)} records split into {len(training)} for training and {len(held_out)} held out.",
             "Choose data.held_out so that both sides have records.",
         )
+    build_model(model_spec(settings, training))  # refused here, a model that does not fit leaves nothing behind
     log_metadata({"kept_out_by_replay_guard": len(guarded), "erasure_epoch": write_epoch()})
     return training, held_out
