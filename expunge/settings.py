@@ -75,8 +75,8 @@ class EvaluationConfig(Strict):
 
     look_oracles: int = Field(default=20, ge=5)
     verdict_oracles: int = Field(default=40, ge=19)
-    held_back: int = Field(default=5, ge=1)
-    half_kept: int = Field(default=10, ge=2)
+    held_back: int = Field(default=10, ge=1)
+    half_kept: int = Field(default=20, ge=2)
     checks: tuple[str, ...] = ("influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift")
     gating: tuple[str, ...] = Field(default=("influence",), max_length=3)
     level: float = Field(default=0.05, gt=0, lt=1)
