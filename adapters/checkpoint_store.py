@@ -170,7 +170,7 @@ class CheckpointStore:
         self.project.dvc_remote.mkdir(parents=True, exist_ok=True)
         repo = Repo.init(str(self.project.dvc), no_scm=True)
         with repo.config.edit() as config:
-            config["remote"][REMOTE] = {"url": os.path.relpath(self.project.dvc_remote, self.project.dvc / ".dvc")}
+            config["remote"][REMOTE] = {"url": str(self.project.dvc_remote)}  # DVC makes it relative itself
             config["core"]["remote"] = REMOTE
             config["core"]["analytics"] = False
         repo.close()

@@ -36,9 +36,10 @@ def plan(
     chosen = settings(config, overrides)
     spec = set_spec or _open_requests()
     start()
-    _prepare(chosen)
-    from pipelines.trial import run_planning
+    from pipelines.trial import check_set, run_planning
 
+    check_set(chosen, spec)
+    _prepare(chosen)
     made = run_planning(chosen, spec).load("unlearning_plan")
     if json:
         output.as_json(made.model_dump(mode="json"))
@@ -56,11 +57,12 @@ def forget(
     """Try it: unlearn these records and judge the result. Nothing is promoted or destroyed."""
     chosen = settings(config, overrides)
     start()
-    _prepare(chosen)
     from adapters import workdir
     from expunge.errors import GateFailed
-    from pipelines.trial import run_trial
+    from pipelines.trial import check_set, run_trial
 
+    check_set(chosen, set_spec)
+    _prepare(chosen)
     done = run_trial(chosen, set_spec)
     workdir.release()
     made, run = done.load("unlearning_plan"), done.load("unlearning_run")

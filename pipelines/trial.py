@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from zenml import pipeline
 
 from adapters import model_registry
 from adapters.ledger import pseudonymizer
 from adapters.runs import PipelineRun, run_pipeline
+from expunge.privacy.forget_sets import build_forget_set
+from expunge.privacy.scores import PrivacyLosses
 from expunge.settings import ProjectSettings
+from expunge.unlearning.planner import refuse_too_large
 from pipelines.inputs import optional, required
 from steps.evaluation.decide_gate import decide_gate
 from steps.evaluation.evaluate_unlearning import evaluate_unlearning
@@ -17,6 +21,7 @@ from steps.evaluation.report_drift import report_drift
 from steps.evaluation.train_references import train_references
 from steps.unlearning.choose_records import choose_records
 from steps.unlearning.plan_unlearning import plan_unlearning
+from steps.unlearning.set_spec import parse_set
 from steps.unlearning.unlearn_records import unlearn_records
 
 
@@ -51,6 +56,26 @@ def trial_pipeline(model_version: str, set_spec: str, settings: ProjectSettings)
     evidence = evaluate_unlearning(judged, losses, settings)
     report_drift(judged, evidence, settings)
     decide_gate(evidence, run, forget_set, retain, settings)
+
+
+def check_set(settings: ProjectSettings, set_spec: str) -> None:
+    """Refuse a text that is no set, unknown records, or a set that leaves too little, before any work is spent.
+
+    Raises UsageError or NotFoundError.
+    """
+    kind, _, value = set_spec.partition(":")
+    if kind == "requests":
+        return
+    trained = required("training_records", _serving(settings)).load().record_ids
+    if kind == "records":
+        named = [part.strip() for part in value.split(",") if part.strip()]
+        size = len(build_forget_set("records", trained, record_ids=named))
+    else:
+        # Sizes alone matter here: losses that are all alike stand in for scores that may not exist yet.
+        alike = np.zeros(len(trained))
+        losses = PrivacyLosses(trained, alike, alike[:, None], (0,), settings.scoring.order, "score")
+        size = len(parse_set(set_spec, losses, settings.deletion.seed))
+    refuse_too_large(size, len(trained), settings.training.batch_size)
 
 
 def run_planning(settings: ProjectSettings, set_spec: str) -> PipelineRun:

@@ -49,12 +49,7 @@ def make_plan(
     """
     procedure = Procedure.of(trajectory)
     total = procedure.config.steps
-    retain_records = len(trajectory.record_ids) - len(forget.record_ids)
-    if retain_records < max(procedure.config.batch_size, losses.total.size // 100):
-        raise UsageError(
-            f"The forget set leaves {retain_records} of {len(trajectory.record_ids)} training records.",
-            "Nothing useful can be trained on the rest: destroy the model instead.",
-        )
+    retain_records = refuse_too_large(len(forget.record_ids), len(trajectory.record_ids), procedure.config.batch_size)
     candidates = _rewinds(forget, losses, trajectory, predictor, settings)
     candidates += [_fine_tune(name, predictor, total) for name in ("fine_tune", "noisy_fine_tune")]
     retrain = Candidate(
@@ -85,6 +80,17 @@ def make_plan(
         warnings=tuple(_warnings(forget, losses, predictor)),
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
     )
+
+
+def refuse_too_large(forget_records: int, training_records: int, batch_size: int) -> int:
+    """How many records would be left to train on. Raises UsageError when they are fewer than a batch, or 1 %."""
+    retain_records = training_records - forget_records
+    if retain_records < max(batch_size, training_records // 100):
+        raise UsageError(
+            f"The forget set leaves {retain_records} of {training_records} training records.",
+            "Nothing useful can be trained on the rest: destroy the model instead.",
+        )
+    return retain_records
 
 
 def _rewinds(
