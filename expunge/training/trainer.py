@@ -142,9 +142,11 @@ def draw_noise(params: Mapping[str, Tensor], config: TrainingConfig, step: int) 
     if config.noise.convention == "implicit":
         return {}
     source = generator(config.seed, "noise", step)
-    flat = torch.randn(sum(p.numel() for p in params.values()), generator=source)
-    parts = flat.split([p.numel() for p in params.values()])
-    return {k: part.view(p.shape).to(p) for (k, p), part in zip(params.items(), parts, strict=True)}
+    # By name: a state read from a file has its tensors in any order.
+    named = sorted(params.items())
+    flat = torch.randn(sum(p.numel() for _, p in named), generator=source)
+    parts = flat.split([p.numel() for _, p in named])
+    return {name: part.view(p.shape).to(p) for (name, p), part in zip(named, parts, strict=True)}
 
 
 def refuse_divergence(loss: Tensor, step: int) -> None:

@@ -1,0 +1,175 @@
+"""From a calibration to a plan to a model that forgot, small but whole; and what refuses or falls back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expunge.data import load_records
+from expunge.errors import NotFoundError, UsageError
+from expunge.models import ModelSpec
+from expunge.privacy.forget_sets import build_forget_set
+from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
+from expunge.training import TrainingConfig, train
+from expunge.unlearning.calibration import CalibrationSettings, calibrate, pilot_sets
+from expunge.unlearning.costs import break_even_runs, run_costs
+from expunge.unlearning.forgetting import forget
+from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.planner import PlanningSettings, make_plan
+from expunge.unlearning.predictor import PilotCandidate, PilotSet, fit_predictor
+from expunge.unlearning.references import train_references
+
+SMALL = CalibrationSettings(
+    bins=(0, 20, 100), set_size=12, oracles=5, runs=1, rewind_shares=(0.3, 0.6), fine_tune_shares=(0.5,)
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    whole = load_records("digits")
+    table = whole.select(whole.record_ids[:300])
+    spec = ModelSpec("mlp", tuple(table.features.shape[1:]), table.classes, options={"hidden": [8]})
+    config = TrainingConfig.model_validate(
+        {"steps": 60, "batch_size": 30, "learning_rate": 0.3, "checkpoints": 10,
+         "noise": {"convention": "mean_gradient", "sigma": 0.02}}
+    )  # fmt: skip
+    trajectory = train(spec, table, config, tmp_path_factory.mktemp("original"))
+    losses = trajectory_losses(score_trajectory(trajectory, table), trajectory, 8, 1.0)
+    predictor, planted = calibrate(
+        trajectory, table, losses, SMALL, target=0.1, planted_oracles=20, planted_held_back=3, seed=1
+    )
+    hard = build_forget_set("hardest", losses, size=15)
+    return {"table": table, "trajectory": trajectory, "losses": losses, "predictor": predictor, "planted": planted,
+            "hard": hard}  # fmt: skip
+
+
+def plan(world: dict[str, Any], **given: Any) -> Any:
+    options = {"predictor": world["predictor"], "settings": PlanningSettings(), **given}
+    return make_plan(
+        options.pop("forget", world["hard"]), {}, world["losses"], world["trajectory"], options.pop("predictor"),
+        options.pop("settings"), model_version="m 1", **options,
+    )  # fmt: skip
+
+
+def test_pilots_are_drawn_from_the_bins_they_name(world: dict[str, Any]) -> None:
+    sets = pilot_sets(world["losses"], SMALL, 1)
+    assert sets == pilot_sets(world["losses"], SMALL, 1)
+    assert (world["losses"].percentile(sets["hardest 0 to 20 %"]) >= 79).all()
+    assert not set(sets["hardest 0 to 20 %"]) & set(sets["hardest 20 to 100 %"])
+
+
+def test_a_plan_names_no_record(world: dict[str, Any]) -> None:
+    text = plan(world).model_dump_json()
+    assert not any(record_id in text for record_id in world["table"].record_ids)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"predictor": None}, "no calibration"), ({"retrain_because": "the gate refused"}, "the gate refused")],
+)
+def test_retraining_is_planned_where_nothing_else_can_be(world: dict[str, Any], given: Any, words: str) -> None:
+    made = plan(world, **given)
+    assert made.method == "retrain" and words in made.reason and made.predicted_cost == 1
+
+
+def test_too_few_records_to_show_anything_are_retrained(world: dict[str, Any]) -> None:
+    blind = world["predictor"].model_copy(update={"visible_size": 16})
+    assert plan(world, predictor=blind).method == "retrain"
+    seeing = world["predictor"].model_copy(update={"visible_size": 15, "critical_shares": (0.9,)})
+    assert plan(world, predictor=seeing).method != "retrain"
+
+
+def test_a_method_that_is_asked_for_is_taken(world: dict[str, Any]) -> None:
+    assert plan(world, settings=PlanningSettings(method="rewind")).method == "rewind"
+
+
+def test_a_set_that_is_nearly_everything_is_refused(world: dict[str, Any]) -> None:
+    most = build_forget_set("hardest", world["losses"], size=290)
+    with pytest.raises(UsageError, match="leaves 10 of 300"):
+        plan(world, forget=most)
+
+
+def pilot(curve: dict[float, float], energy: float = 2.0) -> PilotSet:
+    candidates = tuple(
+        PilotCandidate(
+            method="rewind", amount=int(100 * share), steps=100 - int(100 * share), share_spent=share, excess=left
+        )
+        for share, left in curve.items()
+    )
+    return PilotSet(name="p", size=10, mean_loss=1.0, energy=energy, candidates=candidates)
+
+
+def test_the_critical_share_is_where_the_curve_crosses_the_target() -> None:
+    fitted = fit_predictor([pilot({0.2: 0.0, 0.4: 0.05, 0.6: 0.15, 0.8: 0.3})], 0.1, 100)
+    assert fitted.critical_shares == (pytest.approx(0.5),)
+    odd = fit_predictor([pilot({0.2: 0.12, 0.4: 0.0, 0.6: 0.05, 0.8: 0.3})], 0.1, 100)
+    assert odd.critical_shares[0] > 0.4  # one odd run does not decide
+    assert fit_predictor([pilot({0.5: 0.9}, energy=0.0)], 0.1, 100).safe_share(0.25) is None
+
+
+@pytest.mark.parametrize("method", ["rewind", "fine_tune", "noisy_fine_tune", "retrain"])
+def test_every_method_forgets_without_seeing_the_records(world: dict[str, Any], tmp_path: Path, method: str) -> None:
+    """The forgotten rows of the table are NaN: had any been trained on, the loss would be too."""
+    table, hard = world["table"], world["hard"].record_ids
+    retain = table.without(hard)
+    made = plan(world, settings=PlanningSettings(method=method))
+    run, new = forget(
+        made, world["trajectory"], table, retain, hard, tmp_path, look_oracles=6, level=0.05, seed=3,
+        facts={"parent": world["trajectory"].digest},
+    )  # fmt: skip
+    assert not set(new.record_ids) & set(hard) and new.run["parent"] == world["trajectory"].digest
+    assert new.checkpoints[0].q == world["trajectory"].checkpoints[0].q
+    assert run.guarantee == ("exact" if method == "retrain" else "empirical")
+    assert run.steps_spent <= made.budget_steps
+    assert Procedure.of(new).config == world["trajectory"].config
+    if method == "rewind":
+        start = run.rewind_step
+        assert all(c.destroyed == (c.step <= start) for c in new.checkpoints)
+        files = {p.name for p in new.directory.iterdir()}
+        assert all(c.file in files for c in new.kept)
+    again, same = forget(
+        made, world["trajectory"], table, retain, hard, tmp_path / "again", look_oracles=6, level=0.05, seed=3,
+        facts={"parent": world["trajectory"].digest},
+    )  # fmt: skip
+    assert same.final.sha256 == new.final.sha256 and again.stop_reason == run.stop_reason
+
+
+def test_a_destroyed_checkpoint_is_no_start(world: dict[str, Any], tmp_path: Path) -> None:
+    hard = world["hard"].record_ids
+    made = plan(world, settings=PlanningSettings(method="rewind"))
+    _, new = forget(
+        made, world["trajectory"], world["table"], world["table"].without(hard), hard, tmp_path, look_oracles=6,
+        level=0.05, seed=3, facts={},
+    )  # fmt: skip
+    gone = next(c for c in new.checkpoints if c.destroyed)
+    with pytest.raises(NotFoundError, match=f"step {gone.step}"):
+        METHODS["rewind"].continuation(new, gone.step, 0)
+
+
+def test_no_two_purposes_share_a_model(world: dict[str, Any]) -> None:
+    counts = {"look": 2, "verdict": 2, "held_back": 2, "half_kept": 2}
+    table = world["table"]
+    made = train_references(
+        Procedure.of(world["trajectory"]), table, table.record_ids, world["hard"].record_ids, counts, seed=4
+    )
+    seeds = [s for own in made.seeds.values() for s in own]
+    assert len(set(seeds)) == 8
+    stacked = np.concatenate([made.look, made.verdict, made.held_back, made.half_kept])
+    assert len({m.tobytes() for m in stacked}) == 8
+
+
+def test_costs_add_up_and_say_when_they_never_pay() -> None:
+    given: dict[str, Any] = {
+        "judges": 10,
+        "cross_fitted": 2,
+        "scored_checkpoints": 5,
+        "records": 100,
+        "calibration": 30.0,
+    }
+    costs = run_costs(0.5, look_oracles=0, examples_per_retraining=1000, **given)
+    assert costs["everything"] == pytest.approx(0.5 + 10 + 2 + 0.5 + 30)
+    assert break_even_runs(costs) == pytest.approx(30.5 / 0.5)
+    assert break_even_runs(run_costs(0.5, look_oracles=20, examples_per_retraining=1000, **given)) is None
