@@ -76,7 +76,7 @@ class CheckpointStore:
             folder = self.project.dvc / _FOLDER / _key(files)
             pointer = folder.with_name(folder.name + ".dvc")
             known = pointer.exists()
-            made: StoredDirectory | None = None
+            before = self._files_of_stores(repo)
             try:
                 with _disk_errors(self.project.dvc):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -94,8 +94,8 @@ class CheckpointStore:
             except BaseException:
                 if not known:
                     pointer.unlink(missing_ok=True)
-                    if made is not None:
-                        self._delete(repo, made)
+                for file_left in self._files_of_stores(repo) - before:  # half-written ones too
+                    file_left.unlink(missing_ok=True)
                 raise
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -182,6 +182,11 @@ class CheckpointStore:
         held = [o for o in objects if Path(remote.oid_to_path(o)).is_file()]
         with _disk_errors(self.project.dvc):
             repo.cloud.pull([HashInfo("md5", o) for o in held], remote=REMOTE)
+
+    def _files_of_stores(self, repo: Any) -> set[Path]:
+        """Every file of the cache and of the remote."""
+        homes = (repo.cache.local.path, repo.cloud.get_remote_odb(REMOTE).path)
+        return {Path(folder) / name for home in homes for folder, _, names in os.walk(home) for name in names}
 
     def _require(self, odb: Any, objects: Sequence[str]) -> None:
         lacking = [o for o in objects if not Path(odb.oid_to_path(o)).is_file()]

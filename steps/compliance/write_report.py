@@ -32,6 +32,7 @@ def write_report(
     verdicts = {r.request_id: r for r in evidence.requests}
     lines = []
     with open_ledger() as ledger:
+        issued = any(c.run_id == run_id for r in unlearning_plan.requests for c in ledger.certificates(r.request_id))
         for planned in unlearning_plan.requests:
             request = ledger.get_request(planned.request_id)
             lines.append(
@@ -68,7 +69,11 @@ def write_report(
         seeds=unlearning_run.seeds,
         limits=LIMITS,
     )
-    html = erasure_report(inputs)
-    project.reports.mkdir(parents=True, exist_ok=True)
-    (project.reports / f"{run_id}.html").write_text(html, encoding="utf-8")
+    path = project.reports / f"{run_id}.html"
+    if issued and path.is_file():  # a certificate of this run holds its digest: killed before the run was closed
+        html = path.read_text(encoding="utf-8")
+    else:
+        html = erasure_report(inputs)
+        project.reports.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, encoding="utf-8")
     return Report("Erasure report", html, {"run": run_id, "passed": gate_decision.passed, "in_words": explain(inputs)})

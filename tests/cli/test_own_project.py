@@ -81,7 +81,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "a set that is everything": (("plan", "hardest:0.99"), 2, ("leaves", "destroy the model")),
     "more than everything": (("plan", "hardest:1.5"), 2, ("between 0 and 1",)),
     "no such kind of set": (("plan", "hardes:0.1"), 2, ("Did you mean 'hardest'?",)),
-    "a set of unknown records": (("plan", "records:case-9999"), 3, ("not trained on",)),
+    "a set of unknown records": (("plan", "records:case-9999"), 3, ("'case-9999'", "Did you mean 'case-0499'?")),
     "unknown request": (("request", "show", "nope"), 3, ("'nope'",)),
     "unknown status": (("request", "list", "--status", "closd"), 2, ("Did you mean 'closed'?",)),
     "unknown time span": (("run-due", "--within", "soon"), 2, ("'soon'", "7d")),
