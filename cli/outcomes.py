@@ -38,7 +38,7 @@ def show_outcomes(rows: Sequence[Any]) -> None:
     retrained = any(row.method == "retrain" for row in rows)
     controls: dict[str, Any] = next((row.controls for row in rows if row.controls), {})
     for role, control in controls.items():
-        name = {"original": "The original model", "oracle": "Held-back oracles"}.get(role, role)
+        name = {"original": "The original model", "oracle": "A held-back oracle"}.get(role, role)
         p = "" if control["p_value"] is None else f", p {control['p_value']:.3f}"
         output.line(
             f"Control: {name} {'PASSES' if control['verdict'] == 'pass' else 'FAILS'} the forgetting check"
