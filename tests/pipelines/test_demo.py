@@ -17,7 +17,7 @@ def test_it_ends_with_a_table_of_both_requests(demo: Any) -> None:
     for request in (HARD, EASY):
         assert f"{request}: certificate {demo.certificate(request)}" in out
         assert demo.certificate(request).is_file()
-    assert "The original model" in out and "Held-back oracles" in out, "the controls are on the same screen"
+    assert "The original model" in out and "A held-back oracle" in out, "the controls are on the same screen"
     for stage in ("training", "scoring", "calibration", "deletion", "in all"):
         assert f"{stage} " in out.rsplit("Time: ", 1)[1]
 
