@@ -46,13 +46,16 @@ def load_function(spec: str) -> Callable[..., Any]:
 
 
 def check_options(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuse options that a factory does not take, or lacks, before anything runs."""
+    """Raises UsageError for an option that a function does not take, or one it needs and did not get."""
     parameters = dict(inspect.signature(function).parameters)
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in options:
-        if key not in parameters:
-            raise UsageError(f"Unknown option {key!r} for {what}.", nearest(key, list(parameters)))
+    named = {k: p for k, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in options:
+            if key not in named:
+                raise UsageError(f"Unknown option {key!r} for {what}.", nearest(key, list(named)))
+    missing = [k for k, p in named.items() if p.default is p.empty and k not in options]
+    if missing:
+        raise UsageError(f"{what[0].upper()}{what[1:]} needs {', '.join(missing)}.", "Set it in the options.")
 
 
 def _from_file(module_name: str) -> ModuleType | None:

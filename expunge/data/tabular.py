@@ -26,14 +26,11 @@ def load_tabular(
     A scale computed from the data would let an erased record live on in it. So a numeric column is scaled by the
     [centre, width] of `scale`, or else by mean and deviation rounded to powers of two: no single record moves them.
 
-    Raises NotFoundError for a missing file, UsageError for unknown columns, missing ids or values.
+    Raises NotFoundError for a missing file, UsageError for one that cannot be read, unknown columns, missing ids or
+    values, or a width of `scale` that is not positive.
     """
-    import pandas as pd
-
     file = Path(path)
-    if not file.is_file():
-        raise NotFoundError(f"No data file {path}.", "Paths are relative to the project folder.")
-    frame = pd.read_parquet(file) if file.suffix in (".parquet", ".pq") else pd.read_csv(file, dtype={id: str})
+    frame = _read(file, id)
     named = [c for c in (id, target, subject) if c is not None]
     for column in [*named, *(features or []), *(scale or {})]:
         if column not in frame.columns:
@@ -65,6 +62,19 @@ def load_tabular(
     )
 
 
+def _read(file: Path, id: str) -> Any:
+    import pandas as pd
+
+    if not file.is_file():
+        raise NotFoundError(f"No data file {file}.", "Paths are relative to the project folder.")
+    try:
+        # Ids are text: "007" must not become 7.
+        return pd.read_parquet(file) if file.suffix in (".parquet", ".pq") else pd.read_csv(file, dtype={id: str})
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are among these
+        kind = "parquet" if file.suffix in (".parquet", ".pq") else "CSV"
+        raise UsageError(f"{file} cannot be read as {kind}: {str(error).strip()}.", "Is it whole, and UTF-8?") from None
+
+
 def _encode_targets(column: Any, path: str) -> tuple[np.ndarray, list[str]]:
     if column.isna().any():
         raise UsageError(f"{path}: {int(column.isna().sum())} record(s) have no target.", "Drop or label them.")
@@ -81,11 +91,17 @@ def _encode(column: Any, scale: list[float] | None, path: str) -> np.ndarray:
         raise UsageError(f"{path}: column {column.name!r} has missing values.", "Impute or drop them first.")
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         values = column.to_numpy(dtype=np.float64)
-        centre, width = scale if scale else _stable_scale(values)
+        centre, width = _stable_scale(values) if scale is None else _given_scale(scale, column.name, path)
         return ((values - centre) / width).astype(np.float32)[:, None]
     text = column.astype(str)
     kinds = sorted(text.unique().tolist())
     return np.column_stack([(text == kind).to_numpy(dtype=np.float32) for kind in kinds])
+
+
+def _given_scale(scale: list[float], column: Any, path: str) -> tuple[float, float]:
+    if len(scale) != 2 or not (math.isfinite(scale[0]) and math.isfinite(scale[1]) and scale[1] > 0):
+        raise UsageError(f"{path}: the scale of {column!r} is {scale}.", "Give [centre, width] with a positive width.")
+    return float(scale[0]), float(scale[1])
 
 
 def _stable_scale(values: np.ndarray) -> tuple[float, float]:
