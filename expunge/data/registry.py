@@ -57,5 +57,6 @@ def _from_function(name: str, options: dict[str, Any]) -> RecordTable:
             f"{name} returned no {', '.join(sorted(missing))}.",
             "Every record needs features, a target and a stable id of its own.",
         )
-    check_options(f"the table that {name} returns", make_table, made)
-    return make_table(**{"name": name, **made, "source": source})
+    columns = {"name": name, **made, "source": source}
+    check_options(f"the table that {name} returns", make_table, columns)
+    return make_table(**columns)

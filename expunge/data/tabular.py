@@ -35,6 +35,8 @@ def load_tabular(
     for column in [*named, *(features or []), *(scale or {})]:
         if column not in frame.columns:
             raise UsageError(f"{path} has no column {column!r}.", nearest(column, list(map(str, frame.columns))))
+    if not len(frame):
+        raise UsageError(f"{path} has no records.", "Check the file.")
     if limit is not None:
         frame = frame.iloc[np.argsort(frame[id].astype(str).to_numpy(), kind="stable")[:limit]]
     columns = features or [str(c) for c in frame.columns if c not in named]

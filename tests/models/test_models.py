@@ -30,10 +30,9 @@ def test_it_fits_and_repeats(case: str) -> None:
     before = torch.random.get_rng_state()
     model, again, other = build_model(spec, 5), build_model(spec, 5), build_model(spec, 6)
     assert torch.equal(torch.random.get_rng_state(), before)
-    x = torch.rand(3, *spec.in_shape)
-    assert model.training and model(x).shape == (3, spec.classes)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert model.training and model(torch.rand(3, *spec.in_shape)).shape == (3, spec.classes)
     assert ModelSpec.from_dict(spec.to_dict()) == ModelSpec(**{**vars(spec), "options": dict(spec.options)})
 
 
