@@ -177,7 +177,7 @@ def test_an_unusable_table_is_refused_in_words(people: pd.DataFrame, folder: Pat
 
 
 def test_a_missing_file(folder: Path) -> None:
-    with pytest.raises(NotFoundError, match="No data file .*nowhere.csv"):
+    with pytest.raises(NotFoundError, match=r"No data file .*nowhere\.csv"):
         load_records("tabular", {"path": "nowhere.csv", **COLUMNS})
 
 
