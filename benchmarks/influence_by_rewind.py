@@ -29,7 +29,7 @@ from expunge.unlearning.share_curve import share_before
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = 16
-STEPS = (0, 29, 59, 88, 147, 206, 294, 382, 470, 588)
+STEPS = (0, 147, 294, 382, 470, 529, 588)
 
 
 def main() -> None:
