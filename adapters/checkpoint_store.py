@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from adapters import workdir
 from adapters.project import Project, current_project
 from expunge.errors import ExpungeError, IntegrityError
 
@@ -119,10 +120,10 @@ class CheckpointStore:
                         f" {cache.path} nor in the remote.",
                         "Restore the remote from a backup, or retrain with `expunge train`.",
                     )
-            folder = self.project.work / "checkouts" / stored.dvc_hash
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            # A folder of this process alone: others read theirs while this one is filled or removed.
+            folder = workdir.borrow(f"checkout-{stored.dvc_hash}")
             for name, md5 in stored.files.items():
+                (folder / name).unlink(missing_ok=True)
                 _link_or_copy(Path(cache.oid_to_path(md5)), folder / name)
             return folder
 
@@ -140,7 +141,8 @@ class CheckpointStore:
             for pointer in (self.project.dvc / _FOLDER).glob("*.dvc"):
                 if stored.dvc_hash in pointer.read_text():
                     pointer.unlink()
-            shutil.rmtree(self.project.work / "checkouts" / stored.dvc_hash, ignore_errors=True)
+            for checkout in self.project.work.glob(f"checkout-{stored.dvc_hash}*"):  # other processes' too
+                shutil.rmtree(checkout, ignore_errors=True)
             shared = self._delete(repo, stored)
             return sorted(name for name, md5 in stored.files.items() if md5 in shared)
 

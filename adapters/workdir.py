@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from itertools import count
 from pathlib import Path
@@ -34,17 +35,30 @@ def claim(key: str) -> Path:
     raise AssertionError  # count() never ends
 
 
+def borrow(key: str) -> Path:
+    """The same for what no restarted run needs: removed at the end of the process at the latest."""
+    folder = claim(key)
+    atexit.register(_give_back, folder)
+    return folder
+
+
 def release() -> None:
     """Remove the folders that this process holds: their results are stored."""
-    for folder, lock in list(_claimed.items()):
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-        del _claimed[folder]
+    for folder in list(_claimed):
+        _give_back(folder)
+
+
+def _give_back(folder: Path) -> None:
+    lock = _claimed.pop(folder, None)
+    if lock is None:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else can hold the same file
+    lock.release()
 
 
 def sweep() -> None:
-    """Remove every folder of half-finished work that no process holds: what killed runs left, and checkouts."""
+    """Remove every folder of half-finished work that no process holds: what killed runs left."""
     project = current_project()
     if not project.work.is_dir():
         return

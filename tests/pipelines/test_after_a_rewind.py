@@ -1,0 +1,50 @@
+"""After a rewind has destroyed the checkpoints before its start: does every verb still have what it needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("rewound")
+
+
+@pytest.fixture(scope="module")
+def rewound(new_house: Callable[..., Any]) -> Any:
+    """A model rewound for 25 records; the gate asks for accuracy only, so that the rewind passes on any machine."""
+    house = new_house(
+        "rewound", planning={"method": "rewind"}, evaluation={"gating": ["utility"], "utility_margin": 0.5}
+    )
+    house.run("train", "-c", house.scenario)
+    house.run("score")
+    ask(house, "first", house.trained_ids()[5:30])
+    return house
+
+
+def ask(house: Any, request: str, records: list[str]) -> None:
+    house.run("request", "add", *(part for r in records for part in ("-r", r)), "--id", request)
+    house.run("run-due")
+    assert house.status(request) == "closed"
+
+
+def test_it_was_a_rewind_whose_prefix_is_gone(rewound: Any) -> None:
+    (serving,) = rewound.versions("production")
+    assert rewound.ledger("select method, attempt from deletion_run where id = ?", serving) == [("rewind", 1)]
+    assert rewound.artifacts("trajectory")[-1]["facts"]["tombstones"] > 0
+
+
+def test_four_scorings_at_once(rewound: Any) -> None:
+    started = [rewound.start("score", "--top", "5", "--json") for _ in range(4)]
+    found = [rewound.finish(process).json() for process in started]
+    assert found[0]["records"] == len(rewound.trained_ids()) and len(found[0]["hardest"]) == 5
+    assert all(other == found[0] for other in found)
+    left = [path for path in (rewound.state / "work").iterdir() if path.name.startswith("checkout")]
+    assert not left, "what was checked out is removed when a process ends"
+
+
+def test_the_next_request_is_answered_too(rewound: Any) -> None:
+    before = rewound.versions("production")
+    ask(rewound, "second", rewound.trained_ids()[40:60])
+    assert rewound.versions("production") != before
+    assert all(check["ok"] for check in rewound.run("doctor", "--json").json())
