@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/help_time.py
 
-On 2 cores, warm file cache, medians of 21: RESULT
+On 2 cores, warm file cache, medians of 21: python -c pass 0.018 s, expunge --help 0.057 s, dvc --help 0.095 s,
+zenml --help 1.188 s.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/influence_by_rewind.py
 
-One original of the digits scenario, 64 of its hardest records, 40 oracles, 20 held-back oracles as the
-null, 16 rewound models a point. Prints influence and excess (mean and standard error over models) and how many of
-them the distance test alone refuses.
+One original of the digits scenario, 64 of its hardest records, 4 sets of 40 oracles with 20 held-back ones each (the
+null), 16 rewound models a point, judged by each set. Prints influence and excess (mean and standard error over
+models) and the share that the distance test alone refuses, with its range over the four sets.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from expunge.unlearning.share_curve import share_before
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = 16
+SETS = 4
+NUMBERS = ("influence", "excess")
 STEPS = (0, 147, 294, 382, 470, 529, 588)
 
 
@@ -44,11 +46,14 @@ def main() -> None:
         ids = [record for record, _ in losses.hardest(70)][:64]
         rows = np.sort(table.rows(ids))
         y, procedure = table.targets[rows], Procedure.of(trajectory)
-        made = train_references(procedure, table, trajectory.record_ids, ids, {"verdict": 40, "held_back": 20}, seed=77)
-        oracles = phi(made.verdict[:, rows], y)
+        sets = [
+            train_references(procedure, table, trajectory.record_ids, ids, {"verdict": 40, "held_back": 20}, 77 + i)
+            for i in range(SETS)
+        ]
+        oracles = [phi(made.verdict[:, rows], y) for made in sets]
+        held_back = [phi(made.held_back[:, rows], y) for made in sets]
         original = phi(predict(spec, trajectory.state(trajectory.final).model_state(), table)[rows], y)
-        reference = OracleReference(oracles)
-        _line("held-back oracles", 0.0, phi(made.held_back[:, rows], y), oracles, original, reference)
+        _line("held-back oracles", 0.0, held_back, oracles, original)
         retain = np.setdiff1d(table.rows(trajectory.record_ids), rows)
         for step in STEPS:
             start = METHODS["rewind"].continuation(trajectory, step, 0)
@@ -57,19 +62,22 @@ def main() -> None:
                 table
             )
             share = share_before(losses, ids, step)
-            _line(f"rewind to {step}", share, phi(models[:, rows], y), oracles, original, reference)
+            _line(f"rewind to {step}", share, [phi(models[:, rows], y)] * SETS, oracles, original)
 
 
-def _line(
-    name: str, share: float, runs: np.ndarray, oracles: np.ndarray, original: np.ndarray, reference: OracleReference
-) -> None:
-    made = [model_influence(run, oracles, original) for run in runs]
-    influence, excess = (np.array([getattr(m, k) for m in made], dtype=float) for k in ("influence", "excess"))
-    root = np.sqrt(len(runs))
-    refused = sum(reference.rank(run).p_value <= 0.05 for run in runs)
+def _line(name: str, share: float, runs: list[np.ndarray], oracles: list[np.ndarray], original: np.ndarray) -> None:
+    """`runs` and `oracles`: phi [models, m] and phi [40, m], one of each a set."""
+    made = [[model_influence(run, own, original) for run in group] for group, own in zip(runs, oracles, strict=True)]
+    influence, excess = (np.array([[getattr(m, k) for m in row] for row in made], dtype=float) for k in NUMBERS)
+    references = [OracleReference(own) for own in oracles]
+    refused = [
+        np.mean([reference.rank(run).p_value <= 0.05 for run in group])
+        for reference, group in zip(references, runs, strict=True)
+    ]
+    shown = [f"{v.mean():+.3f} +- {v.mean(axis=0).std() / np.sqrt(v.shape[1]):.3f}" for v in (influence, excess)]
     print(
-        f"{name:20s} share spent {share:.2f}  influence {influence.mean():+.3f} +- {influence.std() / root:.3f}"
-        f"  excess {excess.mean():+.3f} +- {excess.std() / root:.3f}  refused by distance {refused}/{len(runs)}",
+        f"{name:20s} share spent {share:.2f}  influence {shown[0]}  excess {shown[1]}"
+        f"  refused by distance {np.mean(refused):.2f} ({min(refused):.2f} to {max(refused):.2f})",
         flush=True,
     )
 
