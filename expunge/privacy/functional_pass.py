@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
-from expunge.privacy.per_example_loss import losses
+from expunge.privacy.batches import call, count, map_tensors, rows
+from expunge.privacy.losses import Loss, losses
 
 _GRADIENT_CELLS = 1 << 25  # gradient entries held at once: 128 MB of float32
 _MOST_AT_ONCE = 256
@@ -28,7 +30,7 @@ def _trainable(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, most: int) -> Tensor:
+def norms_by_vmap(model: nn.Module, loss: Loss, inputs: Any, targets: Any, most: int) -> Tensor:
     """Norms [n], float64, by vmap(grad) over at most `most` examples at once.
 
     Raises:
@@ -36,11 +38,11 @@ def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, most: int) 
     """
     parameters, rest = _trainable(model), _fixed(model)
 
-    def one_loss(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        outputs = functional_call(model, {**rest, **values}, (x[None],))
-        return losses(outputs, y[None]).squeeze(0)
+    def one_loss(values: dict[str, Tensor], x: Any, y: Any) -> Tensor:
+        outputs = call(model, map_tensors(x, lambda value: value[None]), {**rest, **values})
+        return losses(loss, outputs, map_tensors(y, lambda value: value[None]), 1).squeeze(0)
 
-    def one_squared_norm(x: Tensor, y: Tensor) -> Tensor:
+    def one_squared_norm(x: Any, y: Any) -> Tensor:
         slopes = grad(one_loss)(parameters, x, y)
         return torch.stack([_squared_norm(slope) for slope in slopes.values()]).sum()
 
@@ -51,18 +53,20 @@ def norms_by_vmap(model: nn.Module, inputs: Tensor, targets: Tensor, most: int) 
     with warnings.catch_warnings():
         # a missing batching rule costs time, not correctness
         warnings.filterwarnings("ignore", message=".*performance drop.*")
-        for i in range(0, len(inputs), at_once):
-            parts.append(every(inputs[i : i + at_once], targets[i : i + at_once]).detach())
+        for i in range(0, count(inputs), at_once):
+            some = slice(i, i + at_once)
+            parts.append(every(rows(inputs, some), rows(targets, some)).detach())
     return torch.cat(parts).sqrt()
 
 
-def norms_by_loop(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def norms_by_loop(model: nn.Module, loss: Loss, inputs: Any, targets: Any) -> Tensor:
     """Norms [n], float64, one backward pass per example: slow, and works whenever training does."""
     parameters = {name: value.requires_grad_() for name, value in _trainable(model).items()}
-    result = torch.zeros(len(inputs), dtype=torch.float64, device=next(iter(parameters.values())).device)
-    for i in range(len(inputs)):
-        outputs = functional_call(model, {**_fixed(model), **parameters}, (inputs[i : i + 1],))
-        value = losses(outputs, targets[i : i + 1]).squeeze(0)
+    result = torch.zeros(count(inputs), dtype=torch.float64, device=next(iter(parameters.values())).device)
+    for i in range(count(inputs)):
+        only = slice(i, i + 1)
+        outputs = call(model, rows(inputs, only), {**_fixed(model), **parameters})
+        value = losses(loss, outputs, rows(targets, only), 1).squeeze(0)
         if not value.requires_grad:  # this example's loss uses no trainable parameter
             continue
         slopes = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)

@@ -1,7 +1,7 @@
 """How large is each record's gradient? The L2 norm over all trainable parameters, one number per example.
 
-Exact for every model: known layers go through the fast rules of `layer_rules`, anything else through one gradient per
-example (`functional_pass`). Which of the two is decided on every call, by a trial that is checked, in `norm_ways`.
+Exact for every model: one forward and one backward pass (`one_pass`) where every use of a parameter is understood, one
+gradient per example (`functional_pass`) elsewhere. Which one is decided by a trial that is checked (`norm_ways`).
 METHOD section 1: g(x) is the gradient of the loss of the single record x, unclipped, in eval mode (section 2).
 """
 
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from expunge.errors import ExpungeError, UsageError
-from expunge.privacy.functional_pass import VMAP_FAILURES, norms_by_loop, norms_by_vmap
-from expunge.privacy.hooked_pass import NotCovered, covered_layers, norms_by_rules
-from expunge.privacy.norm_ways import choose
+from expunge.privacy.batches import Inputs, count, map_tensors, rows, tensors
+from expunge.privacy.losses import Loss, find_loss
+from expunge.privacy.norm_ways import Way, try_one_pass
+from expunge.privacy.parameter_uses import Ambiguous, NotCovered
 
 _INPUT_CELLS = 1 << 19  # input entries per fast pass: bounds the activations kept (about 170 CIFAR images)
 _MOST_AT_ONCE = 1024
@@ -35,71 +37,107 @@ class NormsNotFinite(ExpungeError):
 
 
 def per_example_gradient_norms(
-    model: nn.Module, inputs: Tensor, targets: Tensor, *, chunk: int | None = None
+    model: nn.Module,
+    inputs: Inputs,
+    targets: Any,
+    *,
+    loss: str | Loss | nn.Module = "cross_entropy",
+    chunk: int | None = None,
 ) -> Tensor:
-    """L2 norm of each example's cross-entropy gradient over all parameters with requires_grad.
+    """L2 norm of each example's loss gradient over all parameters with requires_grad.
 
     The model runs in eval mode (every submodule's mode is restored), under its own dtype and device. Its .grad fields,
     buffers, hooks and the random state are left as they were, also when an exception is raised.
 
     Args:
-        model: maps inputs [n, ...] to logits [n, classes].
-        inputs: [n, ...], of the model's dtype and device; targets: class numbers int64 [n].
+        model: maps inputs [n, ...] to what the loss takes.
+        inputs: [n, ...], of the model's dtype and device; or a tuple or dict of such tensors, the model's arguments.
+        targets: what the loss takes, [n, ...]; class numbers int64 [n] for cross-entropy.
+        loss: a name of `losses.NAMED`, a callable (outputs, targets) -> [n], or a loss module of torch (`find_loss`).
         chunk: most examples per pass; fewer are taken where inputs or the model are large.
 
     Returns:
         Norms [n], in the dtype and on the device of the parameters.
 
     Raises:
-        UsageError: no trainable parameter; inputs, targets and outputs that do not fit together; a BatchNorm layer
-            without running statistics, which makes examples depend on each other; chunk < 1.
+        UsageError: no trainable parameter; inputs, targets, outputs and loss that do not fit together; a BatchNorm
+            layer that uses the batch's statistics, which makes examples depend on each other; chunk < 1.
         NormsNotFinite: a NaN or infinite loss or gradient, naming the rows.
     """
     model = getattr(model, "_orig_mod", model)  # the module inside a torch.compile wrapper
-    _refuse(model, inputs, targets, chunk)
+    refuse(model, inputs, targets, chunk)
     dtype, device = next((p.dtype, p.device) for p in model.parameters() if p.requires_grad)
-    if len(inputs) == 0:
+    if count(inputs) == 0:
         return torch.zeros(0, dtype=dtype, device=device)
-    with _quiet_evaluation(model):
-        norms = _norms(model, _plain(inputs), _plain(targets), chunk or _MOST_AT_ONCE).to(dtype=dtype, device=device)
+    passes = Passes(Way(model, find_loss(loss)), chunk)
+    with quiet_evaluation(model):
+        inputs, targets = map_tensors(inputs, _plain), map_tensors(targets, _plain)
+        norms = passes.norms(inputs, targets).to(dtype=dtype, device=device)
     if not norms.isfinite().all():
         raise NormsNotFinite(tuple(torch.nonzero(~norms.isfinite()).flatten().tolist()))
     return norms
 
 
-def _norms(model: nn.Module, inputs: Tensor, targets: Tensor, most: int) -> Tensor:
-    """Tries the ways on the first examples, goes the fastest right one; falls back where it stops being possible."""
-    size = min(most, max(8, _INPUT_CELLS // max(1, inputs[0].numel())))
-    trial = max(2, size)  # one example cannot show that examples interact
-    first = choose(model, inputs[:trial], targets[:trial])
-    if first is not None:
-        done = [first]
-        try:
-            rules = covered_layers(model)
-            for i in range(len(first), len(inputs), size):
-                done.append(norms_by_rules(model, rules, inputs[i : i + size], targets[i : i + size]))
-            return torch.cat(done)
-        except NotCovered:  # another batch may take another path through the model
-            pass
-    try:
-        return norms_by_vmap(model, inputs, targets, most)
-    except VMAP_FAILURES:
-        return norms_by_loop(model, inputs, targets)
+class Passes:
+    """Norms batch by batch. The one pass is tried on the first, and kept if it is right; `reason` says why not."""
+
+    def __init__(self, way: Way, most: int | None = None) -> None:
+        self.way, self.most = way, most or _MOST_AT_ONCE
+        self.fast: bool | None = None
+        self.reason = ""
+
+    def weights_changed(self) -> None:
+        """Try again: what was right for other weights proves nothing for these."""
+        self.fast = None
+
+    def norms(self, inputs: Any, targets: Any) -> Tensor:
+        """Norms float64 [n], n >= 1. The model is in eval mode."""
+        n, cells = count(inputs), max(value[0].numel() for value in tensors(inputs))
+        size = min(self.most, max(8, _INPUT_CELLS // max(1, cells)))
+        done: list[Tensor] = []
+        at = 0
+        while at < n and self.fast is not False:
+            # a last batch of one could not show that examples interact, nor vouch for the pass
+            some = slice(at, n if self.fast is None and n - at <= size + 1 else at + size)
+            try:
+                done.append(self._pass(rows(inputs, some), rows(targets, some)))
+            except Ambiguous:  # another axis is as long: any other size will do
+                size = min(size, n - at) - 1
+                if size < 1:
+                    self.fast, self.reason = False, "no size of the batch tells its axis from the others"
+                continue
+            except NotCovered as error:  # another batch may take another path through the model
+                self.fast, self.reason = False, str(error)
+                break
+            at += len(done[-1])
+        if at < n:
+            done.append(self.way.definition(rows(inputs, slice(at, n)), rows(targets, slice(at, n)), self.most))
+        return torch.cat(done)
+
+    def _pass(self, inputs: Any, targets: Any) -> Tensor:
+        if self.fast:
+            return self.way.one_pass(inputs, targets)
+        verdict = try_one_pass(self.way, inputs, targets)
+        if verdict.norms is None:
+            raise NotCovered(verdict.reason)
+        self.fast = True
+        return verdict.norms
 
 
-def _refuse(model: nn.Module, inputs: Tensor, targets: Tensor, chunk: int | None) -> None:
+def refuse(model: nn.Module, inputs: Any, targets: Any, chunk: int | None) -> None:
+    """Raises UsageError for what no pass can make sense of."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
     if chunk is not None and chunk < 1:
         raise UsageError(f"chunk must be 1 or more; got {chunk}.")
     if not any(p.requires_grad for p in model.parameters()):
         raise UsageError("The model has no trainable parameter.", "Set requires_grad on what was trained.")
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+    given = [*tensors(inputs), *tensors(targets)]
+    if not given or not all(isinstance(value, Tensor) for value in given):
         raise UsageError("inputs and targets must be tensors with one row per example.")
-    if inputs.ndim == 0 or targets.ndim != 1 or len(inputs) != len(targets):
-        raise UsageError(
-            f"inputs {tuple(inputs.shape)} and targets {tuple(targets.shape)} must be [n, ...] and [n], n the same."
-        )
+    if any(value.ndim == 0 for value in given) or len({len(value) for value in given}) > 1:
+        shapes = [tuple(value.shape) for value in given]
+        raise UsageError(f"inputs and targets {shapes} must be [n, ...] and [n, ...], n the same.")
     for name, layer in model.named_modules():
         if isinstance(layer, _BatchNorm) and (layer.running_mean is None or layer.running_var is None):
             raise UsageError(
@@ -115,7 +153,7 @@ def _plain(values: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quiet_evaluation(model: nn.Module) -> Iterator[None]:
+def quiet_evaluation(model: nn.Module) -> Iterator[None]:
     """Eval mode with gradients on, all of it undone afterwards.
 
     Flags are set one by one, not through eval(), which models override. The fused attention kernel of eval mode has no

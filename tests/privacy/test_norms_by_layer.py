@@ -11,8 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from expunge.models import ModelSpec, build_model
-from expunge.privacy import hooked_pass, layer_rules, per_example_gradient_norms
+from expunge.privacy import layer_handlers, norm_kernels, parameter_uses, per_example_gradient_norms
 from expunge.privacy.functional_pass import norms_by_loop
+from expunge.privacy.kernel_choice import KernelChoice
+from expunge.privacy.losses import cross_entropy
+from expunge.privacy.one_pass import norms_in_one_pass
+from expunge.privacy.use_gradients import outer_kernels
+
+
+def outer_product_norms(a: Tensor, g: Tensor) -> Tensor:
+    return KernelChoice().run("", "", outer_kernels(a, g))
+
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -127,7 +136,7 @@ def test_any_convolution_agrees_with_the_definition(groups, ins, outs, kernel, s
     layer = nn.Conv2d(groups * ins, groups * outs, kernel, stride, padding, dilation, groups, bias).double()
     model = nn.Sequential(layer, nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     x, y = torch.randn(3, groups * ins, 9, 8, dtype=torch.float64), torch.randint(0, 4 * groups * outs, (3,))
-    fast = hooked_pass.norms_by_rules(model, hooked_pass.covered_layers(model), x, y)
+    fast = norms_in_one_pass(model, cross_entropy, x, y)
     torch.testing.assert_close(fast, oracle(model, x, y), rtol=1e-10, atol=1e-14)
 
 
@@ -138,9 +147,9 @@ def test_both_kernels_are_the_norm_of_the_sum_of_outer_products(n, t, i, o, seed
     a = torch.randn(n, t, i, dtype=torch.float64, generator=generator)
     g = torch.randn(n, t, o, dtype=torch.float64, generator=generator)
     expected = torch.einsum("nti,nto->nio", a, g).square().sum((1, 2))
-    torch.testing.assert_close(layer_rules._materialised(a, g), expected)
-    torch.testing.assert_close(layer_rules._gram(a, g)[0], expected, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(layer_rules.outer_product_norms(a, g), expected, rtol=1e-10, atol=0.0)
+    torch.testing.assert_close(norm_kernels.outer_materialised(a, g), expected)
+    torch.testing.assert_close(norm_kernels.outer_gram(a, g)[0], expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(outer_product_norms(a, g), expected, rtol=1e-10, atol=0.0)
 
 
 def test_tiny_losses_keep_their_relative_accuracy_in_float32() -> None:
@@ -154,7 +163,7 @@ def test_tiny_losses_keep_their_relative_accuracy_in_float32() -> None:
     # log-softmax in float32 rounds p - 1 for the true class to 0, so compare with the same gradient at the logits
     assert (expected < 1e-20).all() and (got > 0).all()
     assert got.double().median() < 1e-20
-    loop = norms_by_loop(model.eval(), x, y)
+    loop = norms_by_loop(model.eval(), cross_entropy, x, y)
     torch.testing.assert_close(got.double(), loop, rtol=1e-5, atol=0.0)
 
 
@@ -168,10 +177,10 @@ def test_positions_that_cancel_keep_their_accuracy(dtype: torch.dtype) -> None:
     g[:, 1], g[:, 3] = -g[:, 0] * (1 + rest), -g[:, 2] * (1 - rest)
     a, g = a.to(dtype), g.to(dtype)
     exact = torch.einsum("nti,nto->nio", a.double(), g.double()).square().sum((1, 2)).sqrt()
-    got = layer_rules.outer_product_norms(a, g).sqrt()
+    got = outer_product_norms(a, g).sqrt()
     torch.testing.assert_close(got, exact, rtol=1e-5 if dtype == torch.float32 else 1e-9, atol=0.0)
     if dtype == torch.float64:  # control: the Gram form alone is wrong here, and says so
-        gram, flagged = layer_rules._gram(a, g)
+        gram, flagged = norm_kernels.outer_gram(a, g)
         assert flagged.all()
         assert ((gram.sqrt() - exact).abs() / exact).max() > 1e-8
 
@@ -179,7 +188,7 @@ def test_positions_that_cancel_keep_their_accuracy(dtype: torch.dtype) -> None:
 def test_an_exact_cancellation_is_zero_to_rounding_and_never_negative() -> None:
     a = torch.randn(2, 1, 64).expand(2, 2, 64)
     g = torch.randn(2, 1, 64) * torch.tensor([1.0, -1.0])[None, :, None]
-    left = layer_rules.outer_product_norms(a, g)
+    left = outer_product_norms(a, g)
     assert (left >= 0).all()
     assert (left.sqrt() < 1e-6 * a[:, 0].norm(dim=1) * g[:, 0].norm(dim=1)).all()
 
@@ -192,6 +201,6 @@ def test_rounding_in_float32_is_not_taken_for_disagreement() -> None:
     assert uses_rules(model, x.float(), y)
 
 
-def test_a_second_rule_for_a_layer_is_refused() -> None:
+def test_a_second_handler_for_a_function_is_refused() -> None:
     with pytest.raises(ValueError, match="already"):
-        layer_rules.rule_for(nn.Linear)(lambda layer, a, g: a)
+        parameter_uses.handles(F.linear)(layer_handlers.linear)
