@@ -60,6 +60,17 @@ def grouped(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:
     )
 
 
+def unfolded(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:
+    """Squared norms, float64 [n]. Two space axes, one group."""
+
+    def kernel(rows: slice) -> Tensor:
+        patches = F.unfold(a[rows], shape.kernel, shape.dilation, 0, shape.stride)
+        return squared_norms(g[rows].flatten(2) @ patches.mT)
+
+    cells = a.shape[1] * _product(shape.kernel) * _product(g.shape[2:])
+    return in_chunks(kernel, len(a), cells, _CELLS_AT_ONCE)
+
+
 def pixel_gram(a: Tensor, g: Tensor, shape: Geometry) -> tuple[Tensor, Tensor]:
     """Squared norms, float64 [n], and a mask of the examples that cancel. Two space axes, one group."""
     high, wide = a.shape[2:]

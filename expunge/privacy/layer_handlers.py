@@ -359,10 +359,13 @@ def one_for_each(recorder: UseRecorder, func: Any, whole: Tensor, *sizes: Any) -
     return Ambiguous(recorder.n)
 
 
+# Properties of the class that C code defines: the getters are what the mode is given
+_TRANSPOSES = tuple(vars(torch._C.TensorBase)[name].__get__ for name in ("T", "mT"))
+
+
 @handles(
+    *_TRANSPOSES,
     *(
-        Tensor.T.__get__,
-        Tensor.mT.__get__,  # type: ignore[attr-defined]
         Tensor.t,
         torch.t,
         Tensor.transpose,

@@ -261,9 +261,8 @@ class UseRecorder(TorchFunctionMode):
         if any(use.order is not order for use in uses):
             raise NotCovered(f"{leaf.name} is used with records in different orders")
         slopes = [use.slopes for use in uses if use.slopes is not None]
-        products = [
-            use.gradient.factors(g) for use, g in zip(uses, slopes, strict=True) if isinstance(use.gradient, Outer)
-        ]
+        pairs = list(zip((use.gradient for use in uses), slopes, strict=True))
+        products = [gradient.factors(g) for gradient, g in pairs if isinstance(gradient, Outer)]
         if len(products) == len(uses):
             left, right = (torch.cat([pair[side] for pair in products], 1) for side in (0, 1))
             key = f"product {left.shape[1]} x {left.shape[2]} x {right.shape[2]} {left.dtype}"

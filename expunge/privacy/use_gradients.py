@@ -113,6 +113,10 @@ class Convolution:
 
         pixels, squares = _numel(a.shape[2:]), positions**2
         return found | {
+            "unfolded": Kernel(
+                MULTIPLY_IN_PRODUCT * weights * positions + (3 * CELL) * positions * channels * taps + CELL * weights,
+                lambda: convolutions.unfolded(a, g, shape),
+            ),
             "pixel Gram": Kernel(
                 MULTIPLY_IN_PRODUCT * (pixels**2 * channels + squares * filters) + SHIFTED_ADDITION * taps * squares,
                 lambda: repaired(*convolutions.pixel_gram(a, g, shape), rest),
