@@ -196,6 +196,7 @@ def instance_norm(
 ) -> Tensor:
     """input [n, channels, ...]."""
     output: Tensor = func(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+    output = output.clone()  # it is a view: an operation in place would go round the node that is watched
     examples = recorder.layout(input, input.ndim - 1)
 
     def scale(g: Tensor) -> Tensor:
