@@ -8,6 +8,7 @@ METHOD section 1: g(x) is the gradient of the loss of the single record x, uncli
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from expunge.privacy.batches import Inputs, count, map_tensors, rows, tensors
 from expunge.privacy.losses import Loss, find_loss
 from expunge.privacy.norm_ways import Way, try_one_pass
 from expunge.privacy.parameter_uses import Ambiguous, NotCovered
+from expunge.privacy.settled_ways import recall, remember
 
 _INPUT_CELLS = 1 << 19  # input entries per fast pass: bounds the activations kept (about 170 CIFAR images)
 _MOST_AT_ONCE = 1024
@@ -70,9 +72,13 @@ def per_example_gradient_norms(
     if count(inputs) == 0:
         return torch.zeros(0, dtype=dtype, device=device)
     passes = Passes(Way(model, find_loss(loss)), chunk)
+    if (settled := recall(model, loss, inputs)) is not None:
+        passes.fast, passes.way.channels_last = True, settled
     with quiet_evaluation(model):
-        inputs, targets = map_tensors(inputs, _plain), map_tensors(targets, _plain)
+        inputs, targets = map_tensors(inputs, plain), map_tensors(targets, plain)
         norms = passes.norms(inputs, targets).to(dtype=dtype, device=device)
+    if passes.fast:
+        remember(model, loss, inputs, passes.way.channels_last)
     if not norms.isfinite().all():
         raise NormsNotFinite(tuple(torch.nonzero(~norms.isfinite()).flatten().tolist()))
     return norms
@@ -147,7 +153,7 @@ def refuse(model: nn.Module, inputs: Any, targets: Any, chunk: int | None) -> No
             )
 
 
-def _plain(values: Tensor) -> Tensor:
+def plain(values: Tensor) -> Tensor:
     """Without history, and usable by autograd even where made under inference_mode."""
     return values.clone() if values.is_inference() else values.detach()
 
@@ -156,18 +162,37 @@ def _plain(values: Tensor) -> Tensor:
 def quiet_evaluation(model: nn.Module) -> Iterator[None]:
     """Eval mode with gradients on, all of it undone afterwards.
 
-    Flags are set one by one, not through eval(), which models override. The fused attention kernel of eval mode has no
-    derivative, hence the switch.
+    Flags are set one by one, not through eval(), which models override.
     """
     modes = [(layer, layer.training) for layer in model.modules()]
-    fused = torch.backends.mha.get_fastpath_enabled()
     try:
         for layer, _ in modes:
             layer.training = False
-        torch.backends.mha.set_fastpath_enabled(False)
-        with torch.inference_mode(False), torch.enable_grad():
+        with _unfused_attention(), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
         for layer, training in modes:
             layer.training = training
+
+
+_switch = threading.Lock()
+_inside = 0
+_fused_before = True
+
+
+@contextlib.contextmanager
+def _unfused_attention() -> Iterator[None]:
+    """The fused attention kernel of eval mode has no derivative. The switch is the process's: the last one resets."""
+    global _inside, _fused_before
+    with _switch:
+        if _inside == 0:
+            _fused_before = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _switch:
+            _inside -= 1
+            if _inside == 0:
+                torch.backends.mha.set_fastpath_enabled(_fused_before)

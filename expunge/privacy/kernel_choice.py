@@ -64,11 +64,3 @@ def _seconds(run: Callable[[], Tensor]) -> float:
         run()
         took.append(time.perf_counter() - started)
     return median(took)
-
-
-# Nanoseconds on two cores, fitted to benchmarks/gradient_norms.py --kernels: a multiplication in a batched product
-# and in a convolution, writing and reading back one entry, one shifted addition.
-MULTIPLY_IN_PRODUCT = 0.008
-MULTIPLY_IN_CONVOLUTION = 0.0055
-CELL = 0.25
-SHIFTED_ADDITION = 0.7

@@ -18,9 +18,13 @@ from torch.nn import functional as F
 from expunge.errors import UsageError
 from expunge.privacy.convolution_kernels import Geometry
 from expunge.privacy.parameter_uses import GUARDS, Ambiguous, NotCovered, UseRecorder, handles
+from expunge.privacy.space_sums import sum_of_products_over_space, sum_over_space
 from expunge.privacy.use_gradients import Convolution, Direct, Lookup, Outer
 
 Examples = Callable[[Tensor], Tensor]
+
+# Larger weights are slower in channels-last, on the small images that such layers have (512 x 512 x 3 x 3)
+_LARGE_WEIGHT = 1 << 20
 
 
 @handles(F.linear)
@@ -70,41 +74,60 @@ def convolution(
     groups: int = 1,
 ) -> Tensor:
     """input [n, channels, *space], weight [filters, channels / groups, *kernel]."""
-    output: Tensor = func(input, weight, bias, stride, padding, dilation, groups)
-    axes = weight.ndim - 2
+    axes, leaf = weight.ndim - 2, recorder.leaf(weight)
     if input.ndim != axes + 2:
         raise NotCovered("a convolution got an input without a batch axis")
+    # without the weight's graph where the input has one, which is enough for the output to have one
+    read, weights = input, weight if leaf is None or not input.requires_grad else weight.detach()
+    if recorder.channels_last and axes == 2:
+        read = _channels_last(read) if _faster_in_channels_last(weight) else read.contiguous()
+    output: Tensor = func(read, weights, bias, stride, padding, dilation, groups)
     examples = recorder.layout(input, axes + 1)
     if examples(input).ndim != input.ndim:  # frames folded into the batch: their gradients add up
         raise NotCovered("a convolution over several images an example")
-    uses = recorder.use(recorder.leaf(bias), Direct(lambda g: g.flatten(2).sum(2)), examples)
-    if (leaf := recorder.leaf(weight)) is not None:
+    uses = recorder.use(recorder.leaf(bias), Direct(sum_over_space), examples)
+    if leaf is not None:
         steps, gaps, kernel = _each(stride, axes), _each(dilation, axes), tuple(weight.shape[2:])
-        a = examples(input.detach())
-        added = _padding(padding, kernel, gaps)
+        a, before = _with_padding(examples(read.detach()), padding, kernel, gaps)
+        widen = examples
         if axes == 1:  # a row of an image: more kernels know those
-            a, steps, gaps, kernel, added = a[:, :, None], (1, *steps), (1, *gaps), (1, *kernel), [*added, 0, 0]
-        a = F.pad(a, added) if any(added) else a
-        shape = Geometry(kernel, steps, gaps, groups)
-        widen = (lambda g: examples(g)[:, :, None]) if axes == 1 else examples
-        recorder.watch(output, recorder.use(leaf, Convolution(a, shape), widen), input)
+            a, widen = a[:, :, None], lambda g: examples(g)[:, :, None]
+            kernel, steps, before, gaps = (1, *kernel), (1, *steps), (0, *before), (1, *gaps)
+        shape = Geometry(kernel, steps, before, gaps, groups)
+        recorder.watch(output, recorder.use(leaf, Convolution(a, shape), widen), read)
     recorder.watch(output, uses, input)
     return output
+
+
+def _faster_in_channels_last(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() <= _LARGE_WEIGHT
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    """With the strides of that format also where there is one channel: they say in which format the output comes."""
+    values = values.contiguous(memory_format=torch.channels_last)
+    if values.shape[1] == 1:
+        values = values.as_strided(values.shape, (values.stride(0), 1, values.shape[3], 1))
+    return values
 
 
 def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
     return (value,) * axes if isinstance(value, int) else tuple(value) * (axes if len(value) == 1 else 1)
 
 
-def _padding(padding: int | Sequence[int] | str, kernel: tuple[int, ...], gaps: tuple[int, ...]) -> list[int]:
-    """For F.pad, last axis first; "same" puts the odd zero at the end, as the layers do."""
+def _with_padding(
+    a: Tensor, padding: int | Sequence[int] | str, kernel: tuple[int, ...], gaps: tuple[int, ...]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The input, and the padding on both sides of each axis; "same" puts an odd zero at the end, as the layers do."""
     if padding == "valid":
-        return [0, 0] * len(kernel)
-    if padding == "same":
-        extra = [gap * (size - 1) for gap, size in zip(gaps, kernel, strict=True)]
-        return [side for e in reversed(extra) for side in (e // 2, e - e // 2)]
-    assert not isinstance(padding, str)
-    return [side for p in reversed(_each(padding, len(kernel))) for side in (p, p)]
+        return a, (0,) * len(kernel)
+    if padding != "same":
+        assert not isinstance(padding, str)
+        return a, _each(padding, len(kernel))
+    extra = [gap * (size - 1) for gap, size in zip(gaps, kernel, strict=True)]
+    if any(e % 2 for e in extra):
+        a = F.pad(a, [side for e in reversed(extra) for side in (0, e % 2)])
+    return a, tuple(e // 2 for e in extra)
 
 
 @handles(F.group_norm, torch.group_norm)
@@ -127,12 +150,10 @@ def group_norm(
 
     def scale(g: Tensor) -> Tensor:
         centre, spread = (v.repeat_interleave(channels // num_groups, 1) for v in (mean, rstd))
-        sums = g.flatten(2).sum(2)
-        moments = torch.linalg.vecdot(g.flatten(2), a.flatten(2))
-        return _join(examples, (moments - centre * sums) * spread)
+        return _join(examples, (sum_of_products_over_space(g, a) - centre * sum_over_space(g)) * spread)
 
     uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, g.flatten(2).sum(2))), lambda g: g)
+    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, sum_over_space(g))), lambda g: g)
     recorder.watch(output, uses, input)
     return output
 
@@ -162,23 +183,15 @@ def batch_norm(
     output: Tensor = func(input, running_mean, running_var, weight, bias, False, momentum, eps)
     examples = recorder.layout(input, input.ndim - 1)
     spread = (running_var.detach() + eps).rsqrt()
-    centred = _per_channel(running_mean.detach(), input.ndim)
 
     def scale(g: Tensor) -> Tensor:
-        return _join(examples, _sum_inside((input.detach() - centred).mul_(g)) * spread)
+        moments = sum_of_products_over_space(g, input.detach()) - running_mean.detach() * sum_over_space(g)
+        return _join(examples, moments * spread)
 
     uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, _sum_inside(g))), lambda g: g)
+    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, sum_over_space(g))), lambda g: g)
     recorder.watch(output, uses, input)
     return output
-
-
-def _per_channel(values: Tensor, axes: int) -> Tensor:
-    return values.view(-1, *[1] * (axes - 2))
-
-
-def _sum_inside(values: Tensor) -> Tensor:
-    return values.flatten(2).sum(2) if values.ndim > 2 else values
 
 
 @handles(F.instance_norm)
@@ -202,10 +215,10 @@ def instance_norm(
     def scale(g: Tensor) -> Tensor:
         stored = [None if v is None else v.detach().clone() for v in (running_mean, running_var)]
         normal = func(input.detach(), *stored, None, None, use_input_stats, momentum, eps)
-        return _join(examples, _sum_inside(normal * g))
+        return _join(examples, sum_over_space(normal * g))
 
     uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, _sum_inside(g))), lambda g: g)
+    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, sum_over_space(g))), lambda g: g)
     recorder.watch(output, uses, input)
     return output
 
@@ -304,7 +317,7 @@ def prelu(recorder: UseRecorder, func: Any, input: Tensor, weight: Tensor) -> Te
 
     def slope(g: Tensor) -> Tensor:
         negative = input.detach().clamp_max(0) * g
-        sums = _sum_inside(negative) if input.ndim > 1 else negative[:, None]
+        sums = sum_over_space(negative) if input.ndim > 1 else negative[:, None]
         return _join(examples, sums if weight.numel() > 1 else sums.sum(1, keepdim=True))
 
     recorder.watch(output, recorder.use(recorder.leaf(weight), Direct(slope), lambda g: g), input)

@@ -21,6 +21,7 @@ _BLOCK = 1024
 
 # SUM_t |l_t|^2 |r_t|^2 over the squared norm, up to which rounding of the Gram form stays below the tolerance: the
 # errors of its entries are at most unit roundoff times |l_t||l_u||r_t||r_u|, of either sign.
+_LOW = (torch.bfloat16, torch.float16)
 _CANCELLATION_LIMIT = {torch.float64: 1e5, torch.float32: 32.0}
 
 
@@ -31,17 +32,23 @@ def squared_norms(values: Tensor) -> Tensor:
     float64 one of float32 values is sixty times slower.
     """
     flat = values.reshape(len(values), -1)
-    whole = flat.shape[1] // _BLOCK * _BLOCK
-    total = torch.linalg.vector_norm(flat[:, whole:], dim=1).double().square()
-    if whole:
-        total += torch.linalg.vector_norm(flat[:, :whole].unflatten(1, (-1, _BLOCK)), dim=2).double().square().sum(1)
+    if flat.dtype in _LOW:
+        flat = flat.float()
+    entries = flat.shape[1]
+    whole = entries // _BLOCK * _BLOCK
+    if entries <= _BLOCK:
+        return torch.linalg.vector_norm(flat, dim=1).double().square()
+    blocks = flat if whole == entries else flat[:, :whole]
+    total = torch.linalg.vector_norm(blocks.unflatten(1, (-1, _BLOCK)), dim=2).double().square().sum(1)
+    if whole < entries:
+        total += torch.linalg.vector_norm(flat[:, whole:], dim=1).double().square()
     return total
 
 
 def in_chunks(kernel: Callable[[slice], Tensor], n: int, cells: int, cells_at_once: int = _CELLS_AT_ONCE) -> Tensor:
     """The results [n] of a kernel that builds `cells` entries an example, over slices of the examples."""
     chunk = max(2, cells_at_once // max(1, cells))  # at least two: one for each core
-    parts = [kernel(slice(i, i + chunk)) for i in range(0, n, chunk)]
+    parts = [kernel(slice(i, min(i + chunk, n))) for i in range(0, n, chunk)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
 
@@ -70,9 +77,9 @@ def gram_product(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     The first is overwritten. In a lower precision than float32 nothing is masked: its error is measured instead.
     """
     limit = _CANCELLATION_LIMIT.get(first.dtype)
+    if second.dtype in _LOW:
+        limit, first, second = None, first.float(), second.float()
     product = first.mul_(second)
     own = product.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64)
-    if limit is None:
-        product = product.float()
     squared = product.sum(2).sum(1, dtype=torch.float64).clamp_min(0)
     return squared, own > limit * squared if limit is not None else torch.zeros_like(own, dtype=torch.bool)

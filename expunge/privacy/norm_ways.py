@@ -47,10 +47,21 @@ class Way:
     loss: Loss
     choice: KernelChoice = field(default_factory=KernelChoice)
     low_precision: bool = False
+    channels_last: bool = True
 
     def one_pass(self, inputs: Any, targets: Any) -> Tensor:
         """Norms [n], float64. Raises as `norms_in_one_pass`."""
-        return norms_in_one_pass(self.model, self.loss, inputs, targets, self.choice, self.low_precision)
+        if self.channels_last:
+            try:
+                return self._pass(inputs, targets)
+            except RuntimeError:  # a view that this memory format does not allow; any other error comes again
+                self.channels_last = False
+        return self._pass(inputs, targets)
+
+    def _pass(self, inputs: Any, targets: Any) -> Tensor:
+        return norms_in_one_pass(
+            self.model, self.loss, inputs, targets, self.choice, self.low_precision, self.channels_last
+        )
 
     def definition(self, inputs: Any, targets: Any, most: int) -> Tensor:
         """Norms [n], float64, of each example alone."""

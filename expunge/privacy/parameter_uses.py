@@ -70,6 +70,13 @@ class Leaf:
             raise NotCovered(f"{self.name} is used both whole and in parts")
 
 
+class _Spent:
+    """The gradient of a use that was counted; nothing may ask for it."""
+
+
+_SPENT: Any = _Spent()
+
+
 @dataclass(eq=False)
 class Use:
     """One use; `examples` brings the slopes to [n, ...], `order` says which example each row is (None: in order)."""
@@ -84,9 +91,12 @@ class Use:
 class UseRecorder(TorchFunctionMode):
     """Records the uses of one forward pass over n examples, then sums squared norms in the backward pass."""
 
-    def __init__(self, model: nn.Module, n: int, choice: KernelChoice, low_precision: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, n: int, choice: KernelChoice, low_precision: bool, channels_last: bool
+    ) -> None:
         super().__init__()
-        self.n, self.choice, self.low_precision = n, choice, low_precision
+        self.n, self.choice = n, choice
+        self.low_precision, self.channels_last = low_precision, channels_last
         self.order: Tensor | None = None
         self.packed_order: Tensor | None = None
         self.positions_first = False
@@ -197,12 +207,13 @@ class UseRecorder(TorchFunctionMode):
             use.leaf.edges += 1
         if read is None or not read.requires_grad:  # nothing before it needs gradients: backward may stop here
             self._first.append(get_gradient_edge(output))
-        read = None if read is None else read.detach()  # same storage and version, without the graph
-        version = 0 if read is None else read._version
+        # same storage and version, without the graph
+        kept = [] if read is None else [(read.detach(), read._version)]
 
         def arrived(slopes: Tensor) -> None:
-            if read is not None and read._version != version:
+            if kept and kept[0][0]._version != kept[0][1]:
                 raise NotCovered(f"the input of {uses[0].leaf.name} was overwritten")
+            kept.clear()
             self.arrived(uses, slopes)
 
         output.register_hook(arrived)
@@ -223,6 +234,7 @@ class UseRecorder(TorchFunctionMode):
             else:
                 squared = self.choice.run(use.leaf.name, use.gradient.key(g), use.gradient.kernels(g))
                 self._add(squared, use.order)
+                use.gradient = _SPENT  # lets go of the inputs, as autograd does
 
     def norms(self, values: Tensor, weights: Tensor) -> Tensor:
         """Squared norms, float64 [n], of the gradients of values * weights. Runs the backward pass.

@@ -15,14 +15,11 @@ import torch
 from torch import Tensor
 
 from expunge.privacy import convolution_kernels as convolutions
-from expunge.privacy.kernel_choice import (
-    CELL,
-    MULTIPLY_IN_CONVOLUTION,
-    MULTIPLY_IN_PRODUCT,
-    SHIFTED_ADDITION,
-    Kernel,
-)
+from expunge.privacy import kernel_costs as costs
+from expunge.privacy.kernel_choice import Kernel
 from expunge.privacy.norm_kernels import outer_gram, outer_materialised, squared_norms
+
+_WIDE, _LONG = 64, 128  # channels and positions from which bfloat16 products are worth it
 
 
 class UseGradient(Protocol):
@@ -49,7 +46,8 @@ class Outer:
     def factors(self, g: Tensor) -> tuple[Tensor, Tensor]:
         """(l, r) with the weight's gradient SUM_t l_t r_t^T."""
         left, right = (self.a, g) if self.transposed else (g, self.a)
-        return (left.bfloat16(), right.bfloat16()) if self.low_precision else (left, right)
+        low = self.low_precision and left.shape[1] >= _LONG and min(left.shape[2], right.shape[2]) >= _WIDE
+        return (left.bfloat16(), right.bfloat16()) if low else (left, right)
 
     def key(self, g: Tensor) -> str:
         return f"product {self.a.shape[1]} x {self.a.shape[2]} x {g.shape[2]} {_dtype(self.a, self.low_precision)}"
@@ -67,20 +65,19 @@ def outer_kernels(left: Tensor, right: Tensor) -> Mapping[str, Kernel]:
     t, i, j = left.shape[1], left.shape[2], right.shape[2]
     if t == 1:  # one outer product: its norm is the product of the norms, nothing can cancel
         return {"product of norms": Kernel(0.0, lambda: squared_norms(left) * squared_norms(right))}
-    built = Kernel(MULTIPLY_IN_PRODUCT * t * i * j + CELL * i * j, lambda: outer_materialised(left, right))
 
     def by_gram() -> Tensor:
         return repaired(*outer_gram(left, right), lambda lost: outer_materialised(left[lost], right[lost]))
 
     return {
-        "materialised": built,
-        "Gram": Kernel(MULTIPLY_IN_PRODUCT * t * t * (i + j) + 2 * CELL * t * t, by_gram),
+        "materialised": Kernel(costs.materialised(t, i, j), lambda: outer_materialised(left, right)),
+        "Gram": Kernel(costs.gram(t, i, j), by_gram),
     }
 
 
 @dataclass
 class Convolution:
-    """A convolution: a [n, channels, *space], padded; g [n, filters, *space]."""
+    """A convolution: a [n, channels, *space], g [n, filters, *space]."""
 
     a: Tensor
     shape: convolutions.Geometry
@@ -94,40 +91,27 @@ class Convolution:
 
     def kernels(self, g: Tensor) -> Mapping[str, Kernel]:
         a, shape = self.a, self.shape
-        if self.low_precision:
-            a, g = a.bfloat16(), g.bfloat16()
-        channels, filters = a.shape[1], g.shape[1]
-        taps, positions = _numel(shape.kernel), _numel(g.shape[2:])
-        weights = filters * channels // shape.groups * taps
-        found = {
-            "grouped convolution": Kernel(
-                MULTIPLY_IN_CONVOLUTION * weights * positions + 2 * CELL * weights,
-                lambda: convolutions.grouped(a, g, shape),
-            )
-        }
+        wide = min(a.shape[1], g.shape[1]) >= _WIDE  # narrower ones spend more on the change than they save
+        dtype = torch.bfloat16 if self.low_precision and wide else a.dtype
+        found = {"grouped": Kernel(costs.grouped(a, g, shape), lambda: convolutions.grouped(a, g, shape))}
         if shape.groups > 1 or len(shape.kernel) != 2:
             return found
 
         def rest(lost: Tensor) -> Tensor:
             return convolutions.grouped(a[lost], g[lost], shape)
 
-        pixels, squares = _numel(a.shape[2:]), positions**2
-        return found | {
-            "unfolded": Kernel(
-                MULTIPLY_IN_PRODUCT * weights * positions + (3 * CELL) * positions * channels * taps + CELL * weights,
-                lambda: convolutions.unfolded(a, g, shape),
-            ),
-            "pixel Gram": Kernel(
-                MULTIPLY_IN_PRODUCT * (pixels**2 * channels + squares * filters) + SHIFTED_ADDITION * taps * squares,
-                lambda: repaired(*convolutions.pixel_gram(a, g, shape), rest),
-            ),
-            "patch Gram": Kernel(
-                MULTIPLY_IN_PRODUCT * squares * (channels * taps + filters)
-                + 4 * CELL * positions * channels * taps
-                + 2 * CELL * squares,
-                lambda: repaired(*convolutions.patch_gram(a, g, shape), rest),
-            ),
-        }
+        found["windows"] = Kernel(costs.windows(a, g, shape), lambda: convolutions.windows(a, g, shape, dtype))
+        if shape.stride[0] == 1 and shape.kernel[0] > 1:
+            found["window rows"] = Kernel(
+                costs.window_rows(a, g, shape), lambda: convolutions.window_rows(a, g, shape, dtype)
+            )
+        found["pixel Gram"] = Kernel(
+            costs.pixel_gram(a, g, shape), lambda: repaired(*convolutions.pixel_gram(a, g, shape, dtype), rest)
+        )
+        found["window Gram"] = Kernel(
+            costs.window_gram(a, g, shape), lambda: repaired(*convolutions.window_gram(a, g, shape, dtype), rest)
+        )
+        return found
 
     def gradients(self, g: Tensor, rows: slice) -> Tensor:
         return convolutions.weight_gradients(self.a[rows], g[rows], self.shape).flatten(1)
@@ -189,7 +173,3 @@ def repaired(squared: Tensor, lost: Tensor, other: Callable[[Tensor], Tensor]) -
 
 def _dtype(a: Tensor, low: bool) -> str:
     return "bfloat16" if low else str(a.dtype).removeprefix("torch.")
-
-
-def _numel(sizes: tuple[int, ...] | torch.Size) -> int:
-    return int(torch.Size(sizes).numel())

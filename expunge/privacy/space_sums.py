@@ -1,0 +1,43 @@
+"""What are the sums over space, an example and channel each, that gradients of scales and shifts are made of?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_CELLS_AT_ONCE = 1 << 18  # products held at a time: they are still in the cache when they are summed
+
+
+def sum_over_space(values: Tensor) -> Tensor:
+    """[n, channels, *space] to [n, channels]; either memory format."""
+    if values.ndim == 2:
+        return values
+    if not _channels_last(values):
+        return values.flatten(2).sum(2)
+    n, channels, _, wide = values.shape  # channels alone are too short a row to be summed fast
+    return _rows(values).sum(1).view(n, wide, channels).sum(1)
+
+
+def sum_of_products_over_space(first: Tensor, second: Tensor) -> Tensor:
+    """SUM of first * second over space, both [n, channels, *space], to [n, channels]."""
+    if first.ndim == 2:
+        return first * second
+    n, channels = first.shape[:2]
+    rows = _channels_last(first) and _channels_last(second)
+    left, right = (_rows(values) if rows else values.flatten(2) for values in (first, second))
+    at_once = max(2, _CELLS_AT_ONCE // left[0].numel())
+    products = left.new_empty(min(n, at_once), *left.shape[1:])
+    sums = left.new_empty(n, left.shape[2] if rows else channels)
+    for a, b, into in zip(left.split(at_once), right.split(at_once), sums.split(at_once), strict=True):
+        product = torch.mul(a, b, out=products if len(a) == len(products) else products[: len(a)])
+        torch.sum(product, 1 if rows else 2, out=into)
+    return sums.view(n, -1, channels).sum(1) if rows else sums
+
+
+def _channels_last(values: Tensor) -> bool:
+    return values.ndim == 4 and values.shape[1] > 1 and values.is_contiguous(memory_format=torch.channels_last)
+
+
+def _rows(values: Tensor) -> Tensor:
+    """[n, channels, high, wide] in channels-last to [n, high, wide * channels], a view."""
+    return values.permute(0, 2, 3, 1).flatten(2)
