@@ -69,9 +69,14 @@ def our_pass(
     """What scoring runs for a batch, the trial on the first one behind it."""
     choice = KernelChoice()
     passes = Passes(Way(model, cross_entropy, choice, low_precision), len(targets))
-    passes.norms(inputs, targets)
+
+    def run() -> Tensor:
+        with quiet_evaluation(model):
+            return passes.norms(inputs, targets)
+
+    run()
     assert passes.fast, passes.reason
-    return lambda: passes.norms(inputs, targets), choice
+    return run, choice
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -107,11 +112,10 @@ def measure(name: str, pairs: int, limit: float, peers: bool) -> dict[str, Any]:
     """All that is known of one model."""
     case = CASES[name]
     model, inputs, targets = case.build()
-    with quiet_evaluation(model):
-        ours, choice = our_pass(model, inputs, targets)
-        low, _ = our_pass(model, inputs, targets, low_precision=True)
-        exact, rough = ours(), low()
-        took = rounds({**plain_passes(model, inputs, targets), OURS: ours, BFLOAT16: low}, pairs, limit)
+    ours, choice = our_pass(model, inputs, targets)
+    low, _ = our_pass(model, inputs, targets, low_precision=True)
+    exact, rough = ours(), low()
+    took = rounds({**plain_passes(model, inputs, targets), OURS: ours, BFLOAT16: low}, pairs, limit)
     row: dict[str, Any] = {
         "model": name,
         "title": case.title,
@@ -141,11 +145,10 @@ def measure_peer(peer: str, name: str, exact: Tensor, pairs: int, limit: float) 
             warnings.simplefilter("ignore")
             run, changes, accepted = PEERS[peer](model, inputs, targets)
             found = run().detach()
-            with quiet_evaluation(accepted):
-                ours, _ = our_pass(accepted_copy(accepted), inputs, targets)
-                expected = exact if not changes else ours()
-                plain = plain_passes(accepted_copy(accepted), inputs, targets)
-                took = rounds({**plain, OURS: ours, peer: run}, pairs, limit / 2)
+            same = accepted_copy(accepted).eval()
+            ours, _ = our_pass(same, inputs, targets)
+            expected = ours() if changes else exact
+            took = rounds({**plain_passes(same, inputs, targets), OURS: ours, peer: run}, pairs, limit / 2)
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {str(error).splitlines()[0][:160]}" if str(error) else repr(error)}
     error = float((found.double() / expected.double() - 1).abs().max())

@@ -90,19 +90,16 @@ def backpack(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Run, st
         if isinstance(layer, nn.GroupNorm):
             _replace(model, name, nn.Identity())
             changes = "GroupNorm left out"
-    shaped = inputs
-    if type(model[0]).__name__ == "AsImage":  # type: ignore[index]
-        shaped, model = inputs.view(-1, *model[0].image), model[1:]  # type: ignore[index, operator, union-attr]
     model = extend(model)
     loss = extend(nn.CrossEntropyLoss(reduction="sum"))
 
     def run() -> Tensor:
         model.zero_grad(set_to_none=True)
         with extended(BatchL2Grad()):
-            loss(model(shaped), targets).backward()
+            loss(model(inputs), targets).backward()
         return torch.stack([p.batch_l2 for p in model.parameters()]).sum(0).sqrt()
 
-    return run, changes, nn.Sequential(model) if shaped is inputs else nn.Sequential(_Shaped(shaped.shape[1:]), model)
+    return run, changes, model
 
 
 PEERS: dict[str, Maker] = {
@@ -112,15 +109,6 @@ PEERS: dict[str, Maker] = {
     "Opacus ghost": opacus_ghost,
     "BackPACK": backpack,
 }
-
-
-class _Shaped(nn.Module):
-    def __init__(self, shape: torch.Size) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.view(-1, *self.shape)
 
 
 def _for_opacus(model: nn.Module) -> tuple[nn.Module, str]:
