@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock
 
 Run = Callable[[], Tensor]
 Maker = Callable[[nn.Module, Tensor, Tensor], tuple[Run, str, nn.Module]]
@@ -85,11 +86,13 @@ def backpack(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Run, st
     from backpack import extend
     from backpack.extensions import BatchL2Grad
 
-    model, changes = copy.deepcopy(model), ""
+    original, model = model, copy.deepcopy(model)
+    changes = [words] if (words := _without_addition_in_place(model)) else []
     for name, layer in list(model.named_modules()):
         if isinstance(layer, nn.GroupNorm):
             _replace(model, name, nn.Identity())
-            changes = "GroupNorm left out"
+    if any(isinstance(layer, nn.GroupNorm) for layer in original.modules()):
+        changes.append("GroupNorm left out")
     model = extend(model)
     loss = extend(nn.CrossEntropyLoss(reduction="sum"))
 
@@ -99,7 +102,7 @@ def backpack(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Run, st
             loss(model(inputs), targets).backward()
         return torch.stack([p.batch_l2 for p in model.parameters()]).sum(0).sqrt()
 
-    return run, changes, model
+    return run, ", ".join(changes), model
 
 
 PEERS: dict[str, Maker] = {
@@ -116,7 +119,8 @@ def _for_opacus(model: nn.Module) -> tuple[nn.Module, str]:
     from opacus.layers import DPGRU, DPLSTM
     from opacus.validators import ModuleValidator
 
-    model, changes = copy.deepcopy(model), []
+    model = copy.deepcopy(model)
+    changes = [words] if (words := _without_addition_in_place(model)) else []
     for name, layer in list(model.named_modules()):
         for kind, own in ((nn.GRU, DPGRU), (nn.LSTM, DPLSTM)):
             if isinstance(layer, kind):
@@ -127,6 +131,23 @@ def _for_opacus(model: nn.Module) -> tuple[nn.Module, str]:
         changes.append("ModuleValidator.fix")
     ModuleValidator.validate(model, strict=True)
     return model.train(), ", ".join(changes)  # its hooks work in train mode only; no layer here behaves differently
+
+
+class _Apart(BasicBlock):
+    """torchvision's block with `out += identity` written as a sum, which backward hooks can follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return F.relu(out + shortcut)
+
+
+def _without_addition_in_place(model: nn.Module) -> str:
+    """Changes the blocks of a torchvision ResNet; says so."""
+    blocks = [layer for layer in model.modules() if isinstance(layer, BasicBlock)]
+    for block in blocks:
+        block.__class__ = _Apart
+    return "+= replaced by +" if blocks else ""
 
 
 def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
