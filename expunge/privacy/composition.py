@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from expunge.errors import UsageError
-from expunge.privacy.divergences import sampled_gaussian_divergence
+from expunge.privacy.divergences import divergence_of_orders, sampled_gaussian_divergence
+from expunge.privacy.step_widths import checked_steps, checkpoint_widths
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,34 +31,6 @@ class CumulativeLoss:
 
     total: Floats
     cumulative: Floats
-
-
-def checkpoint_widths(steps: Sequence[int] | npt.ArrayLike, total_steps: int) -> Floats:
-    """How many steps each checkpoint stands for, [c]; they sum to total_steps.
-
-    The trapezoid rule over [0, T-1] times T/(T-1) (METHOD section 3). Before the first and after the last checkpoint
-    the nearest one is used. A single checkpoint stands for all T steps; where every step was stored, nothing is
-    interpolated and each stands for itself (both chosen here).
-
-    Args:
-        steps: strictly increasing integers in [0, T-1].
-        total_steps: T >= 1.
-
-    Raises:
-        UsageError: steps empty, unordered, repeated or outside the run.
-    """
-    at = _checked_steps(steps, total_steps)
-    if len(at) == total_steps:
-        return np.ones(total_steps)
-    if len(at) == 1:
-        return np.array([float(total_steps)])
-    gaps = np.diff(at)
-    widths = np.zeros(len(at))
-    widths[:-1] += gaps / 2
-    widths[1:] += gaps / 2
-    widths[0] += at[0]
-    widths[-1] += total_steps - 1 - at[-1]
-    return widths * (total_steps / (total_steps - 1))
 
 
 def composition_orders(order: float, total_steps: int) -> Floats:
@@ -119,6 +92,47 @@ def compose(
     return CumulativeLoss(total=result[:, -1].copy(), cumulative=result)
 
 
+def compose_orders(
+    norms: Any,
+    s: float | npt.ArrayLike,
+    q: float | npt.ArrayLike,
+    steps: Sequence[int] | npt.ArrayLike,
+    total_steps: int,
+    orders: Sequence[float] | npt.ArrayLike,
+    weighted: bool = False,
+    *,
+    round_up: bool = True,
+) -> Floats:
+    """Totals over the run at several orders, [orders, n]: `compose(..., order).total` for each, in one pass.
+
+    Args:
+        orders: orders a > 1, [orders]; integer orders up to 16 share most of their work. The others are those of
+            `compose`.
+
+    Raises:
+        UsageError: as `compose`; no order.
+    """
+    table = _as_table(norms)
+    wanted = np.asarray(orders, dtype=np.float64)
+    if wanted.ndim != 1 or wanted.size == 0:
+        raise UsageError(f"orders must be a list with at least one order; got shape {wanted.shape}.")
+    widths, noise, rates, at = _per_checkpoint(table.shape[1], s, q, steps, total_steps)
+    by_column = np.stack([_step_orders(float(a), total_steps, at, weighted, round_up) for a in wanted])
+    # columns of the same rate and orders are computed together
+    keys, group = np.unique(np.vstack([rates[None], by_column]), axis=1, return_inverse=True)
+    result = np.zeros((len(wanted), len(table)))
+    rows = max(_RECORDS_PER_CHUNK // 4, _RECORDS_PER_CHUNK // len(wanted))
+    for start in range(0, len(table), rows):
+        part = np.asarray(table[start : start + rows], dtype=np.float64)
+        _check_finite(part, start)
+        ratios = part / noise
+        for index, (rate, *distinct) in enumerate(keys.T):
+            columns = np.flatnonzero(group == index)
+            spent = divergence_of_orders(distinct, float(rate), ratios[:, columns])
+            result[:, start : start + len(part)] += spent @ widths[columns]
+    return result
+
+
 def discounted_loss(
     norms: Any,
     s: float | npt.ArrayLike,
@@ -140,7 +154,7 @@ def discounted_loss(
         UsageError: as `compose`; a negative decay or learning rate.
     """
     table = _as_table(norms)
-    at = _checked_steps(steps, total_steps)
+    at = checked_steps(steps, total_steps)
     rates = _one_per_checkpoint(eta, len(at), "eta")
     if not decay >= 0 or not np.all(rates >= 0):
         raise UsageError(f"decay and eta must be zero or more; got decay {decay!r}.")
@@ -206,7 +220,7 @@ def _step_orders(order: float, total_steps: int, at: Any, weighted: bool, round_
 
 def _per_checkpoint(count: int, s: Any, q: Any, steps: Any, total_steps: int) -> tuple[Any, Any, Any, Any]:
     """Widths, noise, rates and steps, each [c], checked against the number of columns of the norms."""
-    at = _checked_steps(steps, total_steps)
+    at = checked_steps(steps, total_steps)
     if len(at) != count:
         raise UsageError(f"{count} columns of gradient norms, but {len(at)} steps.", "Give one step per column.")
     noise = _one_per_checkpoint(s, count, "s")
@@ -215,7 +229,10 @@ def _per_checkpoint(count: int, s: Any, q: Any, steps: Any, total_steps: int) ->
             "The noise scale s must be above 0 at every checkpoint.",
             "For plain SGD without noise use assumed_noise_scale.",
         )
-    return checkpoint_widths(at, total_steps), noise, _one_per_checkpoint(q, count, "q"), at
+    rates = _one_per_checkpoint(q, count, "q")
+    if not np.all((rates >= 0) & (rates <= 1)):
+        raise UsageError("The sampling_rate q must lie in [0, 1] at every checkpoint.")
+    return checkpoint_widths(at, total_steps), noise, rates, at
 
 
 def _one_per_checkpoint(value: Any, count: int, name: str) -> Floats:
@@ -223,18 +240,6 @@ def _one_per_checkpoint(value: Any, count: int, name: str) -> Floats:
     if array.ndim > 1 or array.size not in (1, count):
         raise UsageError(f"{name} has shape {array.shape}; it needs one value, or one for each of {count} checkpoints.")
     return np.broadcast_to(array.reshape(-1), (count,))
-
-
-def _checked_steps(steps: Any, total_steps: int) -> npt.NDArray[np.int64]:
-    array = np.asarray(steps)
-    if array.ndim != 1 or array.size == 0 or np.any(array != array.astype(np.int64)):
-        raise UsageError("steps must be a non-empty list of whole numbers.")
-    if np.any(np.diff(array) <= 0) or array[0] < 0 or array[-1] >= total_steps:
-        raise UsageError(
-            f"steps must increase within 0 to {total_steps - 1}; got {array[0]} to {array[-1]}.",
-            "Step t is the state before update t; the final weights are not a scored checkpoint.",
-        )
-    return array.astype(np.int64)
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:

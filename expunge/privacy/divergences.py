@@ -6,12 +6,14 @@ Source: Mironov, Talwar, Zhang 2019 (arXiv 1908.10530), section 3; integer order
 
 Nearly every record has A = 1 + something tiny, and ln(A) computed from A would return rounding noise. So this module
 works with the excess A - 1 throughout: with y = q (e^u - 1), u = r z - r^2/2, E[y] = 0, and A - 1 = E[(1+y)^a - 1 - a
-y], whose integrand is never negative. The three ways of computing it are in `sampled_gaussian_excess`.
+y], whose integrand is never negative. The three ways of computing it are in `sampled_gaussian_excess`; the two that
+make millions of values cheap are in `sampled_gaussian_integers` and `sampled_gaussian_interpolation`.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -23,6 +25,8 @@ from expunge.privacy.sampled_gaussian_excess import (
     log_excess_by_series,
     log_excess_integer,
 )
+from expunge.privacy.sampled_gaussian_integers import log_moment_integers
+from expunge.privacy.sampled_gaussian_interpolation import WORTH_A_TABLE, interpolated
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +36,8 @@ Floats = npt.NDArray[np.float64]
 # Quadrature needs about 4 a r nodes; the series loses about 4/r^2 of relative accuracy to cancellation. Both are good
 # to 1e-12 around here, which the tests use to check one against the other.
 _QUADRATURE_UP_TO_RATIO = 0.25
+# Up to here the binomial sum itself is as fast as a table of polynomials
+_SUM_UP_TO_ORDER = 16
 
 
 @overload
@@ -88,42 +94,84 @@ def _divergence(order: Any, sampling_rate: Any, ratio: Floats) -> Floats:
     rates = _checked(sampling_rate, "sampling_rate", "must lie in [0, 1]", lambda q: (q >= 0) & (q <= 1))
     _checked(ratio, "ratio", "must be zero or more, and not NaN", lambda r: r >= 0)
     if orders.ndim == 0 and rates.ndim == 0:
-        return _one_pair(float(orders), float(rates), ratio.ravel()).reshape(ratio.shape)
+        return divergence_of_orders([float(orders)], float(rates), ratio)[0]
     try:
         # distinct pairs are looked for before ratio joins in: it has many rows, order and rate one per checkpoint
         all_orders, all_rates = np.broadcast_arrays(orders, rates)
-        pairs = np.stack([all_orders.ravel(), all_rates.ravel()], axis=1)
-        distinct, which = np.unique(pairs, axis=0, return_inverse=True)
-        pair_of, all_ratios = np.broadcast_arrays(which.reshape(all_orders.shape), ratio)
+        all_ratios = np.broadcast_to(ratio, np.broadcast_shapes(all_orders.shape, ratio.shape))
     except ValueError:
         raise UsageError(
             f"order {orders.shape}, sampling_rate {rates.shape} and ratio {ratio.shape} do not broadcast together.",
             "Give one order and rate per checkpoint (the last axis of ratio), or one for all.",
         ) from None
+    pairs = np.stack([all_orders.ravel(), all_rates.ravel()], axis=1)
+    distinct, which = np.unique(pairs, axis=0, return_inverse=True)
     result = np.empty(all_ratios.shape)
     for index, (a, q) in enumerate(distinct):
-        chosen = pair_of == index
-        result[chosen] = _one_pair(float(a), float(q), all_ratios[chosen])
+        # a view of the cells of this pair where it is one entry per row or column, else those cells
+        chosen = _cells(which.reshape(all_orders.shape) == index, all_ratios.shape)
+        result[chosen] = divergence_of_orders([float(a)], float(q), all_ratios[chosen])[0]
     return result
 
 
-def _one_pair(order: float, rate: float, ratio: Floats) -> Floats:
-    """D_a(q, r) for one order and one rate, ratio of shape [m]."""
-    if rate == 0:
-        return np.zeros_like(ratio)
+def _cells(mask: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> Any:
+    """An index of the cells of an array of this shape that `mask` broadcasts to."""
+    mask = mask.reshape((1,) * (len(shape) - mask.ndim) + mask.shape)
+    varying = [axis for axis, length in enumerate(mask.shape) if length > 1]
+    if not varying:
+        return (...,)
+    if len(varying) == 1:  # columns (or rows): no mask as large as the ratios is needed
+        axis = varying[0]
+        return (*(slice(None),) * axis, np.flatnonzero(mask), ...)
+    return np.broadcast_to(mask, shape)
+
+
+def divergence_of_orders(orders: Sequence[float], rate: float, ratio: Floats) -> Floats:
+    """D_a(q, r) for several orders at one rate, [orders, *ratio.shape]; `sampled_gaussian_divergence` without checks.
+
+    Integer orders up to 16 share their powers. Of other orders, where there are thousands of ratios, one is tabulated
+    once and read off by interpolation (1e-12 relative).
+    """
+    result = np.empty((len(orders), ratio.size))
+    ratio_list = ratio.ravel()
     with np.errstate(over="ignore", under="ignore"):
-        if rate == 1:
-            return order * ratio**2 / 2
-        result = np.where(ratio > 0, np.inf, 0.0)
-        finite = (ratio > 0) & np.isfinite(ratio)
-        ways = [(finite, log_excess_integer)]
-        if order != int(order):
-            small = finite & (ratio <= _QUADRATURE_UP_TO_RATIO)
-            ways = [(small, log_excess_by_quadrature), (finite & ~small, log_excess_by_series)]
-        for chosen, log_excess in ways:
-            if chosen.any():
-                # ln A = ln(1 + e^L) = logaddexp(0, L): right both for an excess of 1e-30 and for one of e^(1e9).
-                result[chosen] = np.logaddexp(0.0, log_excess(order, rate, ratio[chosen])) / (order - 1)
+        if rate == 0:
+            result[:] = 0
+        elif rate == 1:
+            for row, order in enumerate(orders):
+                result[row] = order * ratio_list**2 / 2
+        else:
+            inside = (ratio_list > 0) & np.isfinite(ratio_list)
+            if not inside.all():
+                result[:] = np.where(ratio_list > 0, np.inf, 0.0)
+            result[:, inside] = _log_moments(orders, rate, ratio_list[inside]) / (np.array(orders) - 1)[:, None]
+    return result.reshape(len(orders), *ratio.shape)
+
+
+def _log_moments(orders: Sequence[float], rate: float, ratio: Floats) -> Floats:
+    """ln A of each order for finite ratios above 0, [orders, m]."""
+    result = np.empty((len(orders), len(ratio)))
+    sums = [row for row, order in enumerate(orders) if order == int(order) <= _SUM_UP_TO_ORDER]
+    if sums:
+        result[sums] = log_moment_integers([int(orders[row]) for row in sums], rate, ratio)
+    for row in sorted(set(range(len(orders))) - set(sums)):
+        log_excess = _log_excess if orders[row] != int(orders[row]) else log_excess_integer
+        if len(ratio) >= WORTH_A_TABLE:
+            excess = interpolated(log_excess, orders[row], rate, ratio)
+        else:
+            excess = log_excess(orders[row], rate, ratio)
+        # ln A = ln(1 + e^L) = logaddexp(0, L): right both for an excess of 1e-30 and for one of e^(1e9).
+        result[row] = np.logaddexp(0.0, excess)
+    return result
+
+
+def _log_excess(order: float, rate: float, ratio: Floats) -> Floats:
+    """ln(A - 1) of a non-integer order, by the way that is good for each ratio."""
+    result = np.empty_like(ratio)
+    small = ratio <= _QUADRATURE_UP_TO_RATIO
+    for chosen, way in ((small, log_excess_by_quadrature), (~small, log_excess_by_series)):
+        if chosen.any():
+            result[chosen] = way(order, rate, ratio[chosen])
     return result
 
 

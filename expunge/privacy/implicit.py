@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from expunge.errors import UsageError
 from expunge.privacy.composition import as_array, compose
+from expunge.privacy.rank_correlation import spearman
 
 
 def assumed_noise_scale(norms: Any, r0: float = 1.0) -> float:
@@ -60,14 +60,7 @@ def rank_stability(
     if len(r0s) < 2:
         raise UsageError("rank_stability compares at least two values of r0.")
     values = as_array(norms)
-    ranks = {}
+    totals = {}
     for r0 in r0s:
-        scale = assumed_noise_scale(values, r0)
-        ranks[r0] = rankdata(compose(values, scale, q, steps, total_steps, order).total)
-    return {f"{a:g} vs {b:g}": _correlation(ranks[a], ranks[b]) for a, b in combinations(r0s, 2)}
-
-
-def _correlation(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:
-    left, right = left - left.mean(), right - right.mean()
-    scale = float(np.sqrt((left**2).sum() * (right**2).sum()))
-    return float((left * right).sum()) / scale if scale > 0 else float("nan")
+        totals[r0] = compose(values, assumed_noise_scale(values, r0), q, steps, total_steps, order).total
+    return {f"{a:g} vs {b:g}": spearman(totals[a], totals[b]) for a, b in combinations(r0s, 2)}

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NoiseConvention = Literal["langevin", "mean_gradient", "dp_sgd", "weights", "implicit"]
+Spacing = Literal["even", "log"]
 
 
 class Strict(BaseModel):
@@ -59,6 +60,7 @@ class TrainingConfig(Strict):
     noise: NoiseConfig
     batches: Literal["poisson", "shuffled"] = "poisson"
     checkpoints: int = Field(default=35, ge=2)
+    spacing: Spacing = Field(default="even", description="of the checkpoints over the steps")
     seed: int = Field(default=0, ge=0)
 
     def heuristic_reasons(self, batch_statistics: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Do step losses add up as METHOD section 3 says, and are the set-level, discounted and implicit forms right?"""
+"""Do step losses add up as METHOD section 3 says, and are the discounted and implicit forms right?"""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from expunge.privacy import (
     assumed_noise_scale,
     checkpoint_widths,
     compose,
+    compose_orders,
     compose_runs,
     composition_orders,
     discounted_loss,
     rank_stability,
     sampled_gaussian_divergence,
-    set_level_loss,
 )
 
 
@@ -133,6 +133,38 @@ def test_wrong_arguments_of_compose_are_named(change: dict[str, object], message
         compose(**{**arguments, **change})
 
 
+# --- several orders -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [{}, {"weighted": True}, {"weighted": True, "round_up": False}])
+def test_several_orders_at_once_are_each_order_by_itself(rng: np.random.Generator, weighted: dict[str, bool]) -> None:
+    norms, orders = rng.lognormal(size=(300, 4)) * 2, [2, 2.5, 8, 16, 17, 33.3, 100]
+    s, q, steps = np.array([1.0, 2.0, 0.5, 1.0]), np.array([0.02, 0.02, 1.0, 0.3]), [0, 10, 20, 59]
+    got = compose_orders(norms, s, q, steps, 60, orders, **weighted)
+    assert got.shape == (7, 300) and got.dtype == np.float64
+    for row, order in zip(got, orders, strict=True):
+        np.testing.assert_allclose(row, compose(norms, s, q, steps, 60, order, **weighted).total, rtol=1e-12)
+    assert (np.diff(got, axis=0) > 0).all()
+
+
+def test_thousands_of_records_get_the_losses_that_each_gets_alone(rng: np.random.Generator) -> None:
+    # so many that costly orders are read off a table of polynomials, and in more than one chunk
+    norms, orders = rng.lognormal(0, 2, size=(20000, 2)), [2.5, 8, 64, 301.7]
+    got = compose_orders(norms, 2.0, 0.01, [0, 9], 10, orders)
+    picked = np.r_[0:50, 16380:16390, 19990:20000, norms.max(1).argmax(), norms.min(1).argmin()]
+    for row, order in zip(got, orders, strict=True):
+        alone = 5 * sampled_gaussian_divergence(order, 0.01, norms[picked] / 2.0).sum(axis=1)
+        np.testing.assert_allclose(row[picked], alone, rtol=2e-12)
+
+
+def test_wrong_arguments_of_several_orders_are_named() -> None:
+    for orders, message in (([], "at least one order"), (4.0, "at least one order"), ([4, 1.0], "above 1")):
+        with pytest.raises(UsageError, match=message):
+            compose_orders(np.ones((1, 2)), 1.0, 0.1, [0, 9], 10, orders)
+    with pytest.raises(UsageError, match="sampling_rate"):
+        compose_orders(np.ones((1, 2)), 1.0, [0.1, -0.1], [0, 9], 10, [4])
+
+
 # --- several runs ---------------------------------------------------------------------------------------------------
 
 
@@ -198,56 +230,3 @@ def test_rank_stability_is_spearman_between_assumed_scales(rng: np.random.Genera
         assert value == pytest.approx(spearmanr(a, b).statistic)
     assert min(got.values()) < 1 - 1e-6
     assert math.isnan(rank_stability(np.ones((5, 2)), [0, 9], 10, 0.1, 4)["0.3 vs 1"])
-
-
-# --- sets -----------------------------------------------------------------------------------------------------------
-
-
-def enumerated_set_divergence(gradients: np.ndarray, s: float, q: float, order: int) -> float:
-    """METHOD section 5 by enumerating all `order`-tuples of subsets: the reference, for tiny sets only."""
-    n = len(gradients)
-    subsets = list(itertools.product((0, 1), repeat=n))
-    sums = np.array(subsets) @ gradients
-    chances = np.array([q ** sum(x) * (1 - q) ** (n - sum(x)) for x in subsets])
-    inner = sums @ sums.T / s**2
-    excess = 0.0  # probabilities sum to one, so expm1 gives the moment less one without losing it
-    for chosen in itertools.product(range(len(subsets)), repeat=order):
-        exponent = sum(inner[i, j] for i, j in itertools.combinations(chosen, 2))
-        excess += float(np.prod(chances[list(chosen)])) * math.expm1(exponent)
-    return math.log1p(excess) / (order - 1)
-
-
-def test_the_enumeration_is_the_sampled_gaussian_for_one_record() -> None:
-    for r, a in itertools.product((0.3, 1.0, 2.0, 3.0), (2, 8)):
-        got = enumerated_set_divergence(np.array([[r, 0.0]]), 1.0, 0.0213, a)
-        assert got == pytest.approx(sampled_gaussian_divergence(a, 0.0213, r), rel=1e-10)
-
-
-def test_set_loss_is_exact_at_full_batch(rng: np.random.Generator) -> None:
-    gradients = rng.normal(size=(3, 4))
-    norm = float(np.linalg.norm(gradients.sum(0)))
-    got = set_level_loss([norm], 2.0, 1.0, [0], 1, 3)
-    assert got.estimator == "exact"
-    assert got.value == pytest.approx(enumerated_set_divergence(gradients, 2.0, 1.0, 3), rel=1e-10)
-    assert got.value == pytest.approx(3 * norm**2 / 8)
-    many = set_level_loss([norm, 2 * norm], [2.0, 1.0], 1.0, [0, 9], 10, 3)
-    assert many.value == pytest.approx(5 * 3 * norm**2 / 8 + 5 * 3 * 4 * norm**2 / 2)
-
-
-def test_set_loss_is_the_leading_order_in_q_and_is_labelled_so(rng: np.random.Generator) -> None:
-    gradients = np.array([[0.2, 0.1, 0.0], [0.15, 0.2, 0.05]])  # they point the same way
-    norm = float(np.linalg.norm(gradients.sum(0)))
-    errors = []
-    for q in (0.1, 0.01, 0.001):
-        got = set_level_loss([norm], 1.0, q, [0], 1, 3)
-        assert got.estimator == "leading_order"
-        errors.append(abs(got.value / enumerated_set_divergence(gradients, 1.0, q, 3) - 1))
-    # what is left as q goes to 0 is of second order in the gradients' norms over s
-    assert errors[-1] < np.square(np.linalg.norm(gradients, axis=1)).sum()
-    # control: adding the records' own losses is something else
-    alone = sum(set_level_loss([float(np.linalg.norm(g))], 1.0, 0.001, [0], 1, 3).value for g in gradients)
-    assert abs(alone / got.value - 1) > 0.1
-    with pytest.raises(UsageError, match="one value per checkpoint"):
-        set_level_loss(np.ones((2, 2)), 1.0, 0.1, [0, 1], 2, 3)
-    with pytest.raises(UsageError, match="q must"):
-        set_level_loss([1.0], 1.0, 2.0, [0], 1, 3)

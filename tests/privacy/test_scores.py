@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 
@@ -186,6 +187,9 @@ def test_flat_losses_are_said_to_be_flat_with_numbers() -> None:
 def test_every_public_name_resolves_and_the_package_does_not_import_torch() -> None:
     for name in expunge.privacy.__all__:
         assert getattr(expunge.privacy, name) is not None
+    # importing a module of that name would put the module in the function's place
+    modules = {module.name for module in pkgutil.iter_modules(expunge.privacy.__path__)}
+    assert not modules & set(expunge.privacy.__all__)
     with pytest.raises(AttributeError, match="no attribute"):
         expunge.privacy.nothing  # noqa: B018
     code = "import sys; from expunge.privacy import compose, PrivacyLosses; sys.exit('torch' in sys.modules)"
