@@ -1,12 +1,11 @@
 """What does each torch function make of its parameters? One handler a function; importing this module registers them.
 
 A handler calls the function, notes what an example's gradient by each parameter is (`use_gradients`) and watches the
-output. Expressions are those of the layers' documentation; scales use SUM over positions of slope * normalised input.
+output. Expressions are those of the layers' documentation.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
@@ -15,13 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from expunge.errors import UsageError
 from expunge.privacy.convolution_kernels import Geometry
-from expunge.privacy.parameter_uses import GUARDS, Ambiguous, NotCovered, UseRecorder, handles
-from expunge.privacy.space_sums import sum_of_products_over_space, sum_over_space
+from expunge.privacy.parameter_uses import Examples, NotCovered, UseRecorder, handles
+from expunge.privacy.space_sums import join_folded, sum_over_space
 from expunge.privacy.use_gradients import Convolution, Direct, Lookup, Outer
-
-Examples = Callable[[Tensor], Tensor]
 
 # Larger weights are slower in channels-last, on the small images that such layers have (512 x 512 x 3 x 3)
 _LARGE_WEIGHT = 1 << 20
@@ -130,160 +126,6 @@ def _with_padding(
     return a, tuple(e // 2 for e in extra)
 
 
-@handles(F.group_norm, torch.group_norm)
-def group_norm(
-    recorder: UseRecorder,
-    func: Any,
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    cudnn_enabled: bool = True,
-) -> Tensor:
-    """input [n, channels, ...]. Through the native operator, which also returns the statistics."""
-    examples = recorder.layout(input, input.ndim - 1)
-    n, channels = input.shape[:2]
-    inside = math.prod(input.shape[2:])
-    output, mean, rstd = torch.native_group_norm(input, weight, bias, n, channels, inside, num_groups, eps)
-    a, mean, rstd = input.detach(), mean.detach(), rstd.detach()
-
-    def scale(g: Tensor) -> Tensor:
-        centre, spread = (v.repeat_interleave(channels // num_groups, 1) for v in (mean, rstd))
-        return _join(examples, (sum_of_products_over_space(g, a) - centre * sum_over_space(g)) * spread)
-
-    uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, sum_over_space(g))), lambda g: g)
-    recorder.watch(output, uses, input)
-    return output
-
-
-def _join(examples: Examples, sums: Tensor) -> Tensor:
-    """[rows, channels] to [n, channels]: rows folded into the batch add up."""
-    joined = examples(sums)
-    return joined if joined.ndim == 2 else joined.sum(1)
-
-
-@handles(F.batch_norm, torch.batch_norm)
-def batch_norm(
-    recorder: UseRecorder,
-    func: Any,
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """input [n, channels, ...]; with stored statistics a fixed affine map, so examples do not interact."""
-    if func is not F.batch_norm or running_mean is None or running_var is None:
-        raise NotCovered("batch normalisation called below torch.nn.functional")
-    output: Tensor = func(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    examples = recorder.layout(input, input.ndim - 1)
-    spread = (running_var.detach() + eps).rsqrt()
-
-    def scale(g: Tensor) -> Tensor:
-        moments = sum_of_products_over_space(g, input.detach()) - running_mean.detach() * sum_over_space(g)
-        return _join(examples, moments * spread)
-
-    uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, sum_over_space(g))), lambda g: g)
-    recorder.watch(output, uses, input)
-    return output
-
-
-@handles(F.instance_norm)
-def instance_norm(
-    recorder: UseRecorder,
-    func: Any,
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """input [n, channels, ...]."""
-    output: Tensor = func(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
-    output = output.clone()  # it is a view: an operation in place would go round the node that is watched
-    examples = recorder.layout(input, input.ndim - 1)
-
-    def scale(g: Tensor) -> Tensor:
-        stored = [None if v is None else v.detach().clone() for v in (running_mean, running_var)]
-        normal = func(input.detach(), *stored, None, None, use_input_stats, momentum, eps)
-        return _join(examples, sum_over_space(normal * g))
-
-    uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: _join(examples, sum_over_space(g))), lambda g: g)
-    recorder.watch(output, uses, input)
-    return output
-
-
-@handles(F.layer_norm, torch.layer_norm)
-def layer_norm(
-    recorder: UseRecorder,
-    func: Any,
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-    cudnn_enable: bool = True,
-) -> Tensor:
-    """input [..., *normalized_shape]. Through the native operator, which also returns the statistics."""
-    features = len(normalized_shape)
-    examples = recorder.layout(input, features)
-    output, mean, rstd = torch.native_layer_norm(input, normalized_shape, weight, bias, eps)
-    a, mean, rstd = input.detach(), mean.detach(), rstd.detach()
-    normal = lambda: (a - mean).mul_(rstd)  # noqa: E731
-    _scale_and_shift(recorder, output, weight, bias, normal, examples, features, input)
-    return output
-
-
-@handles(F.rms_norm, torch.rms_norm)
-def rms_norm(
-    recorder: UseRecorder,
-    func: Any,
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    eps: float | None = None,
-) -> Tensor:
-    """input [..., *normalized_shape]."""
-    features = len(normalized_shape)
-    output: Tensor = func(input, normalized_shape, weight, eps)
-    examples = recorder.layout(input, features)
-    normal = lambda: func(input.detach(), normalized_shape, None, eps)  # noqa: E731
-    _scale_and_shift(recorder, output, weight, None, normal, examples, features, input)
-    return output
-
-
-def _scale_and_shift(
-    recorder: UseRecorder,
-    output: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    normal: Callable[[], Tensor],
-    examples: Examples,
-    features: int,
-    read: Tensor,
-) -> None:
-    """Parameters of the last `features` axes: sums over the axes between them and the batch."""
-
-    def over_positions(values: Tensor) -> Tensor:
-        values = examples(values)
-        between = tuple(range(1, values.ndim - features))
-        return (values.sum(between) if between else values).flatten(1)
-
-    uses = recorder.use(recorder.leaf(weight), Direct(lambda g: over_positions(normal().mul_(g))), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(over_positions), lambda g: g)
-    recorder.watch(output, uses, read)
-
-
 @handles(F.embedding)
 def embedding(
     recorder: UseRecorder,
@@ -318,93 +160,10 @@ def prelu(recorder: UseRecorder, func: Any, input: Tensor, weight: Tensor) -> Te
     def slope(g: Tensor) -> Tensor:
         negative = input.detach().clamp_max(0) * g
         sums = sum_over_space(negative) if input.ndim > 1 else negative[:, None]
-        return _join(examples, sums if weight.numel() > 1 else sums.sum(1, keepdim=True))
+        return join_folded(examples, sums if weight.numel() > 1 else sums.sum(1, keepdim=True))
 
     recorder.watch(output, recorder.use(recorder.leaf(weight), Direct(slope), lambda g: g), input)
     return output
-
-
-@handles(
-    *(torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__),
-    *(torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__),
-    *(torch.sub, Tensor.sub, Tensor.sub_, Tensor.__sub__, Tensor.__rsub__, Tensor.__isub__),
-    *(torch.div, Tensor.div, Tensor.div_, Tensor.__truediv__, Tensor.__rtruediv__, Tensor.__itruediv__),
-)
-def pointwise(recorder: UseRecorder, func: Any, first: Any, second: Any, **options: Any) -> Tensor:
-    """x with a parameter p that broadcasts over the batch: each example gets a copy of p, whose gradient is its own."""
-    leaves = [recorder.leaf(first), recorder.leaf(second)]
-    parameter, other = (first, second) if leaves[0] is not None else (second, first)
-    if None not in leaves or not isinstance(other, Tensor) or other.ndim < max(1, parameter.ndim):
-        raise NotCovered("a parameter in an expression without the batch")
-    features = 0 if other.ndim > 2 else other.ndim - 1
-    axis, examples = recorder.batch_axis(other, features), recorder.layout(other, features)
-    padded = [1] * (other.ndim - parameter.ndim) + list(parameter.shape)
-    if padded[axis] != 1:
-        raise NotCovered("a parameter that does not broadcast over the batch")
-    rows = other.shape[axis]
-    copies = parameter.reshape(padded).expand(*padded[:axis], rows, *padded[axis + 1 :])
-
-    def gradients(g: Tensor) -> Tensor:
-        g = examples(g)
-        return (g if rows == recorder.n else g.sum(1)).flatten(1)
-
-    leaf = leaves[0] or leaves[1]
-    recorder.watch(copies, recorder.use(leaf, Direct(gradients), lambda g: g), None)
-    return func(copies, second, **options) if parameter is first else func(first, copies, **options)
-
-
-@handles(Tensor.expand, Tensor.repeat, torch.broadcast_to)
-def one_for_each(recorder: UseRecorder, func: Any, whole: Tensor, *sizes: Any) -> Tensor:
-    """A parameter copied to every example (class tokens, first states)."""
-    leaf = recorder.leaf(whole)
-    output: Tensor = func(whole, *sizes)
-    padded = [1] * (output.ndim - whole.ndim) + list(whole.shape)
-    batch = [axis for axis in (0, 1) if axis < output.ndim and padded[axis] == 1 and output.shape[axis] == recorder.n]
-    same = all(a == b or (axis in batch) for axis, (a, b) in enumerate(zip(padded, output.shape, strict=True)))
-    if leaf is None or not same or not batch:
-        raise NotCovered("a parameter that is copied other than once an example")
-    if len(batch) > 1 and recorder.n > 1:
-        raise Ambiguous(recorder.n)
-    axis = batch[-1] if recorder.positions_first else batch[0]
-    moved = lambda g: g.movedim(axis, 0).flatten(1)  # noqa: E731
-    recorder.watch(output, recorder.use(leaf, Direct(lambda g: g), moved), None)
-    return output
-
-    return Ambiguous(recorder.n)
-
-
-# Properties of the class that C code defines: the getters are what the mode is given
-_TRANSPOSES = tuple(vars(torch._C.TensorBase)[name].__get__ for name in ("T", "mT"))
-
-
-@handles(
-    *_TRANSPOSES,
-    *(
-        Tensor.t,
-        torch.t,
-        Tensor.transpose,
-        torch.transpose,
-    ),
-    *(Tensor.permute, torch.permute, Tensor.reshape, torch.reshape, Tensor.view, Tensor.flatten, torch.flatten),
-    *(Tensor.unsqueeze, torch.unsqueeze, Tensor.squeeze, torch.squeeze, Tensor.unflatten, Tensor.contiguous),
-    *(Tensor.narrow, torch.narrow, Tensor.select, torch.select, Tensor.view_as),
-    *(Tensor.chunk, torch.chunk, Tensor.split, torch.split, Tensor.unbind, torch.unbind, torch.tensor_split),
-)
-def view(recorder: UseRecorder, func: Any, whole: Any, *args: Any, **kwargs: Any) -> Any:
-    """A view, or parts that do not overlap: their gradients are entries of the whole's."""
-    leaf = recorder.leaf(whole)
-    if leaf is None:
-        raise NotCovered("a view of something else")
-    return recorder.derive(leaf, (func, repr(args), repr(kwargs)), lambda: func(whole, *args, **kwargs))
-
-
-@handles(Tensor.__getitem__)
-def item(recorder: UseRecorder, func: Any, whole: Any, index: Any) -> Any:
-    """Numbers and slices only: an index tensor may name an entry twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if not all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts):
-        raise NotCovered("a parameter indexed by a tensor")
-    return view(recorder, func, whole, index)
 
 
 @handles(F.multi_head_attention_forward)
@@ -427,24 +186,3 @@ def _open(func: FunctionType) -> Callable[..., Any]:
     opened = FunctionType(func.__code__, globals_, func.__name__, func.__defaults__, func.__closure__)
     opened.__kwdefaults__ = func.__kwdefaults__
     return opened
-
-
-def refuse_batch_statistics(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    *_: Any,
-    **__: Any,
-) -> None:
-    """Raises UsageError where batch_norm is told to use the batch's own statistics."""
-    if training:
-        raise UsageError(
-            "The model normalises by the batch even in eval mode, so a record has no gradient of its own.",
-            "Use GroupNorm, or stored statistics (track_running_stats=True, training=self.training).",
-        )
-
-
-GUARDS[F.batch_norm] = refuse_batch_statistics

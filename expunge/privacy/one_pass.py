@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.modules.rnn import RNNBase
 from torch.nn.utils.rnn import PackedSequence
 
+import expunge.privacy.expression_handlers
 import expunge.privacy.layer_handlers
-import expunge.privacy.recurrent_layers  # noqa: F401  both register their handlers
+import expunge.privacy.normalisation_handlers
+import expunge.privacy.recurrent_layers  # noqa: F401  they register their handlers
 from expunge.privacy.batches import call, count
 from expunge.privacy.kernel_choice import KernelChoice
 from expunge.privacy.losses import Loss, losses

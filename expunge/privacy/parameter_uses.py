@@ -1,7 +1,7 @@
 """How does a model use its trainable parameters? Every use in a forward pass, seen where torch's functions are called.
 
 A torch function mode sees each call of F.linear, torch.conv2d, x + p, ... with the parameters it gets, whatever module
-makes the call: unmodified models, functional code, adapters, attention. The handlers of `layer_handlers` know for each
+makes the call: unmodified models, functional code, adapters, attention. The handlers of `layer_handlers` and its like know for each
 function what an example's gradient is, and watch its output; in the backward pass the slopes arrive one layer after
 another, are turned into squared norms at once and let go, so weight gradients are never formed and slopes not kept.
 
@@ -25,6 +25,7 @@ from expunge.privacy.norm_kernels import in_chunks, squared_norms
 from expunge.privacy.use_gradients import Convolution, Outer, UseGradient, outer_kernels
 
 Handler = Callable[..., Any]
+Examples = Callable[[Tensor], Tensor]  # brings slopes to [n, ...]
 HANDLERS: dict[Callable[..., Any], Handler] = {}
 GUARDS: dict[Callable[..., Any], Handler] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,12 @@ def sum_of_products_over_space(first: Tensor, second: Tensor) -> Tensor:
         product = torch.mul(a, b, out=products if len(a) == len(products) else products[: len(a)])
         torch.sum(product, 1 if rows else 2, out=into)
     return sums.view(n, -1, channels).sum(1) if rows else sums
+
+
+def join_folded(examples: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
+    """[rows, channels] to [n, channels]: rows that are folded into the batch add up."""
+    joined = examples(sums)
+    return joined if joined.ndim == 2 else joined.sum(1)
 
 
 def _channels_last(values: Tensor) -> bool:
