@@ -1,9 +1,9 @@
 """How does a model use its trainable parameters? Every use in a forward pass, seen where torch's functions are called.
 
 A torch function mode sees each call of F.linear, torch.conv2d, x + p, ... with the parameters it gets, whatever module
-makes the call: unmodified models, functional code, adapters, attention. The handlers of `layer_handlers` and its like know for each
-function what an example's gradient is, and watch its output; in the backward pass the slopes arrive one layer after
-another, are turned into squared norms at once and let go, so weight gradients are never formed and slopes not kept.
+makes the call: unmodified models, functional code, adapters, attention. Handlers know for each function what an
+example's gradient is, and watch its output; in the backward pass the slopes arrive one layer after another, are turned
+into squared norms at once and let go, so weight gradients are never formed and slopes not kept.
 
 A use that no handler knows, or that no function call shows (custom autograd functions, compiled code: found by counting
 the edges of autograd's graph), is not guessed at: NotCovered, and the definition takes over.
