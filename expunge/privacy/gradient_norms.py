@@ -21,10 +21,10 @@ from expunge.privacy.batches import Inputs, count, map_tensors, rows, tensors
 from expunge.privacy.losses import Loss, find_loss
 from expunge.privacy.norm_ways import Way, try_one_pass
 from expunge.privacy.parameter_uses import Ambiguous, NotCovered
-from expunge.privacy.settled_ways import recall, remember
+from expunge.privacy.pass_sizes import examples_at_once
+from expunge.privacy.settled_ways import Settled, recall, remember
 
-_INPUT_CELLS = 1 << 19  # input entries per fast pass: bounds the activations kept (about 170 CIFAR images)
-_MOST_AT_ONCE = 1024
+_MOST_AT_ONCE = 4096
 
 
 class NormsNotFinite(ExpungeError):
@@ -73,12 +73,12 @@ def per_example_gradient_norms(
         return torch.zeros(0, dtype=dtype, device=device)
     passes = Passes(Way(model, find_loss(loss)), chunk)
     if (settled := recall(model, loss, inputs)) is not None:
-        passes.fast, passes.way.channels_last = True, settled
+        passes.fast, passes.way.channels_last, passes.at_once = True, *settled
     with quiet_evaluation(model):
         inputs, targets = map_tensors(inputs, plain), map_tensors(targets, plain)
         norms = passes.norms(inputs, targets).to(dtype=dtype, device=device)
     if passes.fast:
-        remember(model, loss, inputs, passes.way.channels_last)
+        remember(model, loss, inputs, Settled(passes.way.channels_last, passes.at_once))
     if not norms.isfinite().all():
         raise NormsNotFinite(tuple(torch.nonzero(~norms.isfinite()).flatten().tolist()))
     return norms
@@ -91,6 +91,7 @@ class Passes:
         self.way, self.most = way, most or _MOST_AT_ONCE
         self.fast: bool | None = None
         self.reason = ""
+        self.at_once = 0  # not known yet
 
     def weights_changed(self) -> None:
         """Try again: what was right for other weights proves nothing for these."""
@@ -98,8 +99,8 @@ class Passes:
 
     def norms(self, inputs: Any, targets: Any) -> Tensor:
         """Norms float64 [n], n >= 1. The model is in eval mode."""
-        n, cells = count(inputs), max(value[0].numel() for value in tensors(inputs))
-        size = min(self.most, max(8, _INPUT_CELLS // max(1, cells)))
+        self.at_once = self.at_once or examples_at_once(self.way.model, inputs)
+        n, size = count(inputs), min(self.most, self.at_once)
         done: list[Tensor] = []
         at = 0
         while at < n and self.fast is not False:

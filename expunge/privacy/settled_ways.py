@@ -8,26 +8,34 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from expunge.privacy.batches import tensors
 
+
+class Settled(NamedTuple):
+    """In which memory format the pass was found right, and how many examples go into one."""
+
+    channels_last: bool
+    at_once: int
+
+
 _Key = tuple[Any, ...]
-_found: weakref.WeakKeyDictionary[nn.Module, tuple[_Key, bool]] = weakref.WeakKeyDictionary()
+_found: weakref.WeakKeyDictionary[nn.Module, tuple[_Key, Settled]] = weakref.WeakKeyDictionary()
 
 
-def recall(model: nn.Module, loss: Any, inputs: Any) -> bool | None:
-    """Whether it also worked in channels-last, if an earlier success still holds; else None."""
+def recall(model: nn.Module, loss: Any, inputs: Any) -> Settled | None:
+    """An earlier success, if it still holds."""
     key, known = _key(model, loss, inputs), _found.get(model)
     return known[1] if known is not None and key is not None and known[0] == key else None
 
 
-def remember(model: nn.Module, loss: Any, inputs: Any, channels_last: bool) -> None:
+def remember(model: nn.Module, loss: Any, inputs: Any, settled: Settled) -> None:
     """Keeps a success."""
     if (key := _key(model, loss, inputs)) is not None:
-        _found[model] = (key, channels_last)
+        _found[model] = (key, settled)
 
 
 def _key(model: nn.Module, loss: Any, inputs: Any) -> _Key | None:
