@@ -28,6 +28,8 @@ def set_environment(project: Project, debug: bool = False) -> None:
         "ZENML_LOGGING_COLORS_DISABLED": "true",
         "ZENML_LOGGING_VERBOSITY": "INFO",
         "ZENML_DISABLE_INTERACTIVE_INPUT": "true",
+        # Values that a dynamic pipeline hands to its steps are parameters, as in a static one, never artifacts.
+        "ZENML_PARAMETER_SIZE_THRESHOLD": "-1",
         "DVC_NO_ANALYTICS": "true",
         "DVC_SITE_CACHE_DIR": str(project.state / "dvc-site-cache"),
         "DO_NOT_TRACK": "1",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from adapters import artifacts, model_registry
+from adapters import artifacts, kernel_table, model_registry
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
@@ -35,6 +35,7 @@ def check_health(project: Project) -> list[Health]:
         ("ledger", _ledger),
         ("production model", _production),
         ("certificates", _certificates),
+        ("kernel table", _kernels),
     )
     return [_run(name, check, project) for name, check in checks]
 
@@ -91,6 +92,14 @@ def _certificates(project: Project) -> str:
             failed = next(check for check in result.checks if check.status == "failed")
             raise IntegrityError(f"{path}: {failed.name}: {failed.words}", "Restore it from a backup.")
     return f"{len(files)} verified"
+
+
+def _kernels(project: Project) -> str:
+    table = kernel_table.load(project)
+    if table is None:
+        return "none: the cost model chooses"
+    kernel_table.usable(str(table.made_with.get("device", "cpu")), project)
+    return f"{len(table.kernels)} layers were timed here; {str(table.digest)[:12]} stands with scores that used it"
 
 
 def check_stores() -> bool:

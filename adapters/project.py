@@ -78,6 +78,11 @@ class Project:
         """The settings of the newest training: what later commands go by unless told otherwise."""
         return self.state / "active.yaml"
 
+    @property
+    def kernel_table(self) -> Path:
+        """The kernels that `expunge doctor --tune` found fastest."""
+        return self.state / "kernels.json"
+
     def lock(self, name: str) -> Path:
         """Path of a lock file; its folder exists."""
         folder = self.state / "locks"

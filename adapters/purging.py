@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 from adapters import artifacts, model_registry, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
+from adapters.scoring import shards_of
 
 METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, NIST SP 800-88 Rev. 2)"
 
@@ -23,6 +25,9 @@ KEPT = {
     "erasure_report": _NUMBERS,
     "evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
     "gate_decision": _NUMBERS,
+    "scored_shard": _NUMBERS,
+    "scoring_report": _NUMBERS,
+    "scoring_shards": "step numbers only",
     "unlearning_plan": _NUMBERS,
     "unlearning_run": _NUMBERS,
     "utility": _NUMBERS,
@@ -118,6 +123,8 @@ def destroy_trajectory(version: Any, run_id: str) -> list[str]:
     if artifacts.is_destroyed(version):
         return []
     shared: list[str] = []
+    for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
+        shutil.rmtree(folder, ignore_errors=True)
     if artifacts.still_stored(version):
         shared = CheckpointStore().destroy(_reader(version).load_stored())
     artifacts.destroy(version, run_id)
@@ -133,6 +140,8 @@ def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iter
         checked += 1
         if artifacts.still_stored(descendant.version):
             left.append(f"{descendant.kind} {descendant.version.id}: the artifact store still holds it")
+        for folder in shards_of({descendant.digest}) if descendant.digest else ():
+            left.append(f"{folder}: norms of the records, which another process is computing")
         dvc_hash = descendant.version.run_metadata.get("dvc_hash")
         if dvc_hash and store.present(StoredDirectory(str(dvc_hash), {})):
             left.append(f"DVC object {dvc_hash} still exists")

@@ -36,7 +36,7 @@ def demo(config: Config = None, overrides: Set = None, json: Json = False) -> No
         )
         return
     if done.losses is not None:
-        from cli.training import show_hardest
+        from cli.scoring import show_hardest
 
         show_hardest(done.losses, 10)
     if done.done_before:

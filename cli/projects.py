@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.context import Json, project, start
+from cli.context import Config, Json, Set, project, settings, start
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,8 +29,24 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty folder."
     output.line(f"Next: cd {directory} && expunge train && expunge score --top 20")
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    json: Json = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Time the kernels on the scenario's model; scoring then uses the fastest.")
+    ] = False,
+    untune: Annotated[bool, typer.Option("--untune", help="Forget what --tune found.")] = False,
+    config: Config = None,
+    overrides: Set = None,
+) -> None:
     """Check that everything works here: versions, stores, ledger, every artifact and checkpoint of what serves."""
+    if tune or untune:
+        from cli.tuning import forget_kernels, time_kernels
+
+        if untune:
+            forget_kernels(json)
+        if tune:
+            time_kernels(settings(config, overrides), json)
+        return
     start()
     from adapters.health import check_health
 

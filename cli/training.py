@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli import output
 from cli.context import Config, Json, Set, remember, settings, start
+from cli.scoring import score
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,44 +44,6 @@ def train(config: Config = None, overrides: Set = None, json: Json = False) -> N
         f" (commonest class {utility['commonest_class']:.1%})"
     )
     output.line(f"  trajectory: {trajectory['checkpoints']} checkpoints and the last weights, DVC {facts['dvc_hash']}")
-
-
-def score(
-    config: Config = None,
-    overrides: Set = None,
-    json: Json = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many of the most memorised records to show.")] = 20,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Write rank and loss, without ids, to this CSV.")] = None,
-) -> None:
-    """Compute every record's privacy loss; shows the most memorised records."""
-    chosen = settings(config, overrides)
-    start()
-    from pipelines.scoring import run_scoring
-
-    losses = run_scoring(chosen).load("privacy_losses")
-    if plot is not None:
-        rows = "".join(f"{rank},{loss:.6g}\n" for rank, (_, loss) in enumerate(losses.hardest(len(losses)), 1))
-        plot.write_text("rank,privacy_loss\n" + rows)
-    show_hardest(losses, top, json)
-
-
-def show_hardest(losses: Any, top: int, json: bool = False) -> None:
-    """The most memorised records."""
-    from expunge.privacy.scores import flat_distribution_warning
-
-    rows = [(rank, record, loss) for rank, (record, loss) in enumerate(losses.hardest(top), 1)]
-    warning = flat_distribution_warning(losses.total)
-    if json:
-        hardest = [{"rank": rank, "record_id": record, "loss": loss} for rank, record, loss in rows]
-        described = {"order": losses.order, "label": losses.label, "reasons": losses.reasons, "warning": warning}
-        output.as_json({**described, "records": len(losses), "hardest": hardest})
-        return
-    shown = [(rank, record, f"{loss:,.1f}", f"{100 * (1 - rank / len(losses)):.1f} %") for rank, record, loss in rows]
-    output.table("Most memorised records", ("rank", "record", "privacy loss (nats)", "harder than"), shown)
-    reasons = f" ({'; '.join(losses.reasons)})" if losses.reasons else ""
-    output.line(f"{len(losses)} records, order {losses.order:g}, {losses.label}{reasons}; a score, not a guarantee.")
-    if warning:
-        output.line(f"Warning: {warning}")
 
 
 def calibrate(config: Config = None, overrides: Set = None, json: Json = False) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -40,11 +40,23 @@ class ModelSettings(Strict):
 
 
 class ScoringSettings(Strict):
-    """order: Renyi order. batch: records per pass. r0: assumed median of ||g||/s for plain SGD."""
+    """order: Renyi order. batch: records per pass. r0: assumed median of ||g||/s for plain SGD.
+
+    checkpoints: score only so many (null: all). precision: bfloat16 is faster where the processor multiplies it. What
+    either changes is measured on `sample` records. block: records per file that a restart reuses.
+    checkpoints_per_shard: null takes as many as are worth a step of their own. workers: shards at once; in one process
+    they share the cores, so more than one pays with step operators or several GPUs.
+    """
 
     order: float = Field(default=8, gt=1)
-    batch: int = Field(default=512, gt=0)
+    batch: int = Field(default=4096, gt=0)
     r0: float = Field(default=1.0, gt=0)
+    checkpoints: int | None = Field(default=None, ge=2)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    sample: int = Field(default=1000, ge=100)
+    block: int = Field(default=16384, gt=0)
+    checkpoints_per_shard: int | None = Field(default=None, gt=0)
+    workers: int = Field(default=1, gt=0)
 
 
 class CalibrationConfig(Strict):

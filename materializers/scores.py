@@ -13,6 +13,7 @@ from zenml.enums import ArtifactType, VisualizationType
 from expunge.data import load_records
 from expunge.privacy.scores import GradientNorms, PrivacyLosses
 from materializers.base import PAGE, ArtifactMaterializer, to_json
+from materializers.tables import table_at_hand
 
 DRAWN = 24
 
@@ -99,7 +100,7 @@ def _hardest(losses: PrivacyLosses) -> list[Any]:
     from expunge.reporting.artifact_pages import HardRecord
 
     source = losses.settings.get("data_source")
-    table = load_records(source["name"], source["options"]) if source else None
+    table = (table_at_hand(source) or load_records(source["name"], source["options"])) if source else None
     found = []
     for record_id, loss in losses.hardest(DRAWN):
         image, target = None, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, ClassVar
 
 from zenml.enums import ArtifactType, VisualizationType
@@ -41,7 +42,12 @@ class RecordTableMaterializer(ArtifactMaterializer):
                 f"Data set {whole.name!r} has changed since this version of it was recorded.",
                 "Train again on the changed data, or restore them.",
             )
+        remember_table(table)
         return table
+
+    def load_source(self) -> dict[str, Any]:
+        """How the records are loaded: loader and options, without loading them."""
+        return dict(self.read_json("records.json")["source"])
 
     def extract_metadata(self, data: RecordTable) -> dict[str, Any]:
         return record_facts(data)
@@ -53,6 +59,21 @@ class RecordTableMaterializer(ArtifactMaterializer):
 
     def compute_content_hash(self, data: RecordTable) -> str:
         return data.fingerprint
+
+
+_at_hand: weakref.ref[RecordTable] | None = None
+
+
+def remember_table(table: RecordTable) -> None:
+    """Somebody holds this table: whoever wants to look at a few of its records need not load it again."""
+    global _at_hand
+    _at_hand = weakref.ref(table)
+
+
+def table_at_hand(source: dict[str, Any]) -> RecordTable | None:
+    """The table that was loaded last from this source, or a part of it, if somebody still holds it."""
+    table = _at_hand() if _at_hand is not None else None
+    return table if table is not None and table.source == source else None
 
 
 def record_facts(table: RecordTable) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def deletion_pipeline(
         decision, run, new_trajectory, model, training_records, held_out_records,
         plan, run, evidence, decision, drift, settings, run_id,
     )  # fmt: skip
-    norms = score_gradient_norms(new_trajectory, training_records, settings, old_norms, after=["promote_model"])
+    # One step, not the fan-out of `scoring`: this pipeline runs on orchestrators that have no dynamic ones (ADR 3, 7).
+    norms, _ = score_gradient_norms(new_trajectory, training_records, settings, old_norms, after=["promote_model"])
     new_losses = compute_privacy_losses(norms, new_trajectory, training_records, settings)
     attach_to_model(norms, new_losses, promotion=promotion)
     _finish(promotion, plan, run, evidence, decision, drift, settings, run_id, after=["attach_to_model"])
@@ -94,7 +95,7 @@ def completion_pipeline(run_id: str, settings: ProjectSettings) -> None:
     if optional("privacy_losses", promoted) is None:
         before = _before(plan, settings)
         trajectory, records = required("trajectory", promoted), required("training_records", promoted)
-        norms = score_gradient_norms(trajectory, records, settings, required("gradient_norms", before))
+        norms, _ = score_gradient_norms(trajectory, records, settings, required("gradient_norms", before))
         losses = compute_privacy_losses(norms, trajectory, records, settings)
         attach_to_model(norms, losses, promotion=promotion)
         after = ["attach_to_model"]

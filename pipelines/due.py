@@ -14,13 +14,14 @@ from adapters.ledger import open_ledger, write_epoch
 from adapters.project import current_project
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
+from adapters.scoring import scoring_options
 from expunge.compliance.ledger import Ledger
 from expunge.errors import GateFailed
 from expunge.settings import ProjectSettings
 from pipelines.calibration import calibration_pipeline
 from pipelines.deletion import completion_pipeline, deletion_pipeline
 from pipelines.inputs import optional, required
-from pipelines.scoring import scoring_pipeline
+from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
 UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
@@ -75,6 +76,7 @@ def _run_due(settings: ProjectSettings, within: timedelta | None, say: Say) -> D
         say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
     if not to_forget:
         return DueResult((), (), never_trained)
+    scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
     runs, fallback = _delete(settings, serving, to_forget, say)
     return DueResult(to_forget, runs, never_trained, fallback)
@@ -84,7 +86,7 @@ def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda lin
     """Score and calibrate the model first, where nobody did yet: a plan needs both."""
     if optional("privacy_losses", model_version) is None:
         say("The model was not scored yet: scoring.")
-        run_pipeline(scoring_pipeline, "scoring", model_version, settings)
+        run_scoring(settings, model_version)
     if optional("budget_predictor", model_version) is None:
         say("The model was not calibrated yet: calibrating.")
         run_pipeline(calibration_pipeline, "calibration", model_version, settings)

@@ -22,6 +22,10 @@ from typing import Any
 import pytest
 import yaml
 
+# Before torch is imported: workers share the cores, and two threads each would wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 EXPUNGE = Path(sys.executable).with_name("expunge")
 CLONE = Path(__file__).resolve().parents[1]
 HARD, EASY = "demo-hard-contributor", "demo-easy-person"

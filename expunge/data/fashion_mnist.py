@@ -34,23 +34,32 @@ def load_fashion_mnist(
     download: bool = False,
     limit: int | None = None,
     records_per_subject: float = 4.0,
+    published_split: bool = False,
 ) -> RecordTable:
     """The 60,000 training images, or the `limit` first by a hash of their content; owners are simulated.
 
+    With `published_split` the 10,000 test images are there too, and they are what is held out, whatever the share.
     Looks in `data_dir`, then in an installed copy; with `download=True` torchvision fetches into `data_dir`.
     Raises NotFoundError when no copy is found, UsageError for a file that is not in idx format.
     """
     folder = _find(data_dir, download)
     images = _read_idx(folder, "train-images-idx3-ubyte", 3)
     labels = _read_idx(folder, "train-labels-idx1-ubyte", 1)
+    trained = len(images)
+    if published_split:
+        images = np.concatenate([images, _read_idx(folder, "t10k-images-idx3-ubyte", 3)])
+        labels = np.concatenate([labels, _read_idx(folder, "t10k-labels-idx1-ubyte", 1)])
     ids = np.array(content_ids("fashion", images, labels))
+    held_out = frozenset(ids[trained:].tolist())
     if limit is not None:
         if not 0 < limit <= len(ids):
             raise UsageError(f"limit is {limit}, but Fashion-MNIST has {len(ids)} records.", "Choose a smaller limit.")
         keep = np.argsort(ids)[:limit]
         images, labels, ids = images[keep], labels[keep], ids[keep]
+    pixels = images.astype(np.float32)[:, None]
+    pixels /= 255.0
     return make_table(
-        features=(images.astype(np.float32) / 255.0)[:, None],
+        features=pixels,
         targets=labels,
         record_ids=ids.tolist(),
         subject_ids=simulated_subjects(ids.tolist(), records_per_subject),
@@ -58,10 +67,16 @@ def load_fashion_mnist(
         name="fashion_mnist",
         source={
             "name": "fashion_mnist",
-            "options": {"data_dir": data_dir, "limit": limit, "records_per_subject": records_per_subject},
+            "options": {
+                "data_dir": data_dir,
+                "limit": limit,
+                "records_per_subject": records_per_subject,
+                "published_split": published_split,
+            },
         },
         class_names=CLASSES,
         image_shape=(28, 28),
+        held_out_ids=held_out,
     )
 
 

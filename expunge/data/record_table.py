@@ -26,6 +26,7 @@ class RecordTable:
         classes: number of classes.
         name: the loader's name; `source`: what is needed to load it again (loader name and options).
         image_shape: (height, width) or (channels, height, width) when a record can be drawn.
+        held_out_ids: records that the source itself keeps out of training, as a published test set.
     """
 
     features: NDArray[Any]
@@ -37,6 +38,7 @@ class RecordTable:
     source: dict[str, Any] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
+    held_out_ids: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.record_ids)
@@ -83,7 +85,13 @@ class RecordTable:
         return tuple(r for r, s in zip(self.record_ids, self.subject_ids, strict=True) if s == subject_id)
 
     def split(self, held_out: float, seed: int) -> tuple[RecordTable, RecordTable]:
-        """(training, held-out) by a hash of each record id, so that removing a record moves no other."""
+        """(training, held-out) by a hash of each record id, so that removing a record moves no other.
+
+        Where the source has a split of its own (`held_out_ids`), by that.
+        """
+        if self.held_out_ids:
+            own = np.array([r in self.held_out_ids for r in self.record_ids], dtype=bool)
+            return self._take(np.flatnonzero(~own)), self._take(np.flatnonzero(own))
         share = np.array([_unit_hash(f"{seed}:{r}") for r in self.record_ids])
         return self._take(np.flatnonzero(share >= held_out)), self._take(np.flatnonzero(share < held_out))
 
@@ -98,6 +106,7 @@ class RecordTable:
             source=self.source,
             class_names=self.class_names,
             image_shape=self.image_shape,
+            held_out_ids=self.held_out_ids,
         )
 
 
@@ -112,6 +121,7 @@ def make_table(
     source: dict[str, Any] | None = None,
     class_names: Sequence[str] = (),
     image_shape: tuple[int, ...] | None = None,
+    held_out_ids: Collection[str] = (),
 ) -> RecordTable:
     """Check raw columns and make a table of them.
 
@@ -120,7 +130,7 @@ def make_table(
     x = np.asarray(features)
     # Wide integers are token ids; bytes are pixels.
     tokens = np.issubdtype(x.dtype, np.integer) and x.dtype.itemsize >= 4
-    x = x.astype(np.int64) if tokens else x.astype(np.float32)
+    x = x.astype(np.int64 if tokens else np.float32, copy=False)
     y = _targets(targets, name)
     ids = _identifiers(record_ids, name, "record id")
     subjects = ids if subject_ids is None else _identifiers(subject_ids, name, "subject id")
@@ -152,6 +162,7 @@ def make_table(
         source=dict(source or {}),
         class_names=tuple(class_names),
         image_shape=image_shape,
+        held_out_ids=frozenset(held_out_ids),
     )
 
 

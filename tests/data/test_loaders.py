@@ -21,9 +21,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_idx(folder: Path, images: np.ndarray, labels: np.ndarray, zipped: bool) -> None:
+def write_idx(folder: Path, images: np.ndarray, labels: np.ndarray, zipped: bool, part: str = "train") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, values in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels)):
+    for name, values in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
         raw = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
         if zipped:
             (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
@@ -61,6 +61,23 @@ def test_fashion_mnist_is_the_same_from_each_kind_of_copy(fashion: tuple[np.ndar
     of = {image.astype(np.uint8).tobytes(): label for image, label in zip(images, labels, strict=True)}
     drawn = np.rint(zipped.features[:, 0] * 255).astype(np.uint8)
     assert [of[image.tobytes()] for image in drawn] == zipped.targets.tolist()
+
+
+def test_the_published_split_of_fashion_mnist_is_what_is_held_out(
+    fashion: tuple[np.ndarray, np.ndarray], folder: Path
+) -> None:
+    images, labels = fashion
+    write_idx(folder / "zipped", images[::-1][:9] // 2, labels[:9], zipped=True, part="t10k")
+    options = {"data_dir": "zipped", "published_split": True}
+    both = load_records("fashion_mnist", options)
+    training, held_out = both.split(0.5, seed=3)
+    alone = load_records("fashion_mnist", {"data_dir": "zipped"})
+    assert training.record_ids == alone.record_ids and np.array_equal(training.features, alone.features)
+    assert len(held_out) == 9 and set(held_out.record_ids) == both.held_out_ids
+    gone = held_out.record_ids[0]
+    fewer, left = both.without([gone, training.record_ids[0]]).split(0.5, seed=3)
+    assert (len(fewer), left.record_ids) == (59, held_out.record_ids[1:]), "removing a record moves no other"
+    assert load_records(both.source["name"], both.source["options"]).held_out_ids == both.held_out_ids
 
 
 def test_a_limit_takes_records_by_their_content(fashion: tuple[np.ndarray, np.ndarray], folder: Path) -> None:

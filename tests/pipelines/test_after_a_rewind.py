@@ -38,9 +38,11 @@ def test_four_scorings_at_once(rewound: Any) -> None:
     started = [rewound.start("score", "--top", "5", "--json") for _ in range(4)]
     found = [rewound.finish(process).json() for process in started]
     assert found[0]["records"] == len(rewound.trained_ids()) and len(found[0]["hardest"]) == 5
+    timed = [answer.pop("scoring") for answer in found]
     assert all(other == found[0] for other in found)
-    left = [path for path in (rewound.state / "work").iterdir() if path.name.startswith("checkout")]
-    assert not left, "what was checked out is removed when a process ends"
+    assert all(report["checkpoints"] == {"scored": 10, "of": 10} for report in timed)
+    left = [path for path in (rewound.state / "work").iterdir() if path.name.startswith(("checkout", "shards"))]
+    assert not left, "what was checked out or half finished is removed when a process ends"
 
 
 def test_the_next_request_is_answered_too(rewound: Any) -> None:

@@ -17,6 +17,12 @@ def test_killed_again_and_again(new_house: Callable[..., Any], digits_ids: dict[
     house.run("request", "add", *(part for r in records for part in ("-r", r)), "--id", "wanted")
     certificate = house.state / "certificates" / "wanted.certificate.json"
 
+    # What a scoring left that was killed for good, of the model that is to be destroyed.
+    trajectory = house.artifacts("trajectory")[0]["facts"]["trajectory"]
+    left = house.state / "work" / f"shards-{trajectory[:12]}-1"
+    left.mkdir()
+    (left / "step-0000000.shard").write_bytes(b"norms")
+
     # Killed in the middle of the work: nothing was promoted, and the request stays open.
     house.kill_when(house.start("run-due"), lambda: house.status("wanted") == "unlearning")
     assert house.status("wanted") == "unlearning" and list(house.versions()) == ["1"] and not certificate.exists()
@@ -42,6 +48,7 @@ def test_killed_again_and_again(new_house: Callable[..., Any], digits_ids: dict[
     assert sum('"closed"' in payload for (payload,) in payloads) == 1
     assert "VERIFIED" in house.run("verify", certificate).out
     assert house.holding(records) == {}
+    assert not left.exists() and not list(house.state.rglob("*.shard"))
     assert not set(records) & set(house.trained_ids())
     statuses = dict(house.ledger("select id, status from deletion_run"))
     assert statuses.pop(promoted) == "closed" and set(statuses.values()) == {"interrupted"}

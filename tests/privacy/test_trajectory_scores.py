@@ -18,6 +18,7 @@ from expunge.errors import ExpungeError, IntegrityError, NotFoundError, UsageErr
 from expunge.models import ModelSpec, build_model
 from expunge.privacy import (
     GradientNorms,
+    ScoringOptions,
     compose,
     sampled_gaussian_divergence,
     score_trajectory,
@@ -63,10 +64,11 @@ def by_autograd(trajectory: Trajectory, table: RecordTable) -> np.ndarray:
 
 def test_norms_are_those_of_autograd_at_every_checkpoint(trained: Trajectory, table: RecordTable) -> None:
     calls: list[tuple[int, int]] = []
-    got = score_trajectory(trained, table, batch=16, progress=lambda done, of: calls.append((done, of)))
+    options = ScoringOptions(batch=16, block=16)
+    got = score_trajectory(trained, table, options=options, progress=lambda done, of: calls.append((done, of)))
     assert got.record_ids == table.record_ids and got.steps == (0, 6, 12, 17, 23)
     np.testing.assert_allclose(got.norms, by_autograd(trained, table), rtol=1e-5)
-    assert calls == [(i, 5) for i in range(1, 6)]
+    assert calls == [(40 * i + done, 200) for i in range(5) for done in (16, 32, 40)]
     assert got.settings["loss"] == "cross_entropy" and got.settings["mode"] == "eval"
 
 
@@ -178,3 +180,18 @@ def test_training_that_the_formula_does_not_describe_is_labelled_heuristic(
     run = train(spec, table, config(**changes), tmp_path)
     made = trajectory_losses(score_trajectory(run, table), run, 8, 1.0)
     assert made.label == "heuristic" and any(reason in text for text in made.reasons)
+
+
+def test_after_fine_tuning_every_column_is_from_before(trained: Trajectory, table: RecordTable, tmp_path: Path) -> None:
+    old = score_trajectory(trained, table)
+    retain = table.without(["r05"])
+    tuned = replace(
+        trained,
+        record_ids=retain.record_ids,
+        checkpoints=tuple(replace(c, destroyed=True) for c in trained.checkpoints),
+    )
+    got = score_trajectory(tuned, table, old)
+    assert got.steps == old.steps and got.record_ids == retain.record_ids
+    np.testing.assert_array_equal(got.norms, old.select(retain.record_ids).norms)
+    assert got.settings["from_before"]["through_step"] == 23
+    assert len(trajectory_losses(got, tuned, 8, 1.0)) == N - 1
