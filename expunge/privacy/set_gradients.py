@@ -21,7 +21,7 @@ from expunge.errors import ExpungeError, UsageError
 from expunge.models import build_model
 from expunge.privacy.batches import Inputs, call, count, map_tensors, rows
 from expunge.privacy.functional_pass import VMAP_FAILURES
-from expunge.privacy.gradient_norms import NormsNotFinite, per_example_gradient_norms, quiet_evaluation, refuse
+from expunge.privacy.gradient_norms import NormsNotFinite, per_example_gradient_norms, plain, quiet_evaluation, refuse
 from expunge.privacy.losses import Loss, find_loss, losses
 from expunge.training import Trajectory
 
@@ -58,7 +58,7 @@ def sum_norm(
     if factors.shape != (n,):
         raise UsageError(f"weights must have one value per record, [{n}]; got {tuple(factors.shape)}.")
     with quiet_evaluation(model):
-        inputs, targets = map_tensors(inputs, _plain), map_tensors(targets, _plain)
+        inputs, targets = map_tensors(inputs, plain), map_tensors(targets, plain)
         parameters, rest = _parameters(model)
         total = [torch.zeros(p.shape, dtype=torch.float64, device=p.device) for p in parameters.values()]
         for start in range(0, n, chunk):
@@ -102,7 +102,7 @@ def gradient_gram(
     measure, n = find_loss(loss), count(inputs)
     gram = np.zeros((n, n))
     with quiet_evaluation(model):
-        inputs, targets = map_tensors(inputs, _plain), map_tensors(targets, _plain)
+        inputs, targets = map_tensors(inputs, plain), map_tensors(targets, plain)
         parameters, _ = _parameters(model)
         size = sum(p.numel() for p in parameters.values())
         at_once = chunk or max(1, min(_MOST_AT_ONCE, _GRADIENT_CELLS // size))
@@ -217,11 +217,6 @@ def _slopes(value: Tensor, parameters: dict[str, Tensor]) -> list[Tensor]:
     found = torch.autograd.grad(value, leaves, allow_unused=True)
     pairs = zip(leaves, found, strict=True)
     return [torch.zeros_like(leaf) if slope is None else slope.to_dense() for leaf, slope in pairs]
-
-
-def _plain(values: Tensor) -> Tensor:
-    """Without history, and usable by autograd even where made under inference_mode."""
-    return values.clone() if values.is_inference() else values.detach()
 
 
 def _per_record(model: nn.Module, loss: Loss, inputs: Any, targets: Any) -> list[Tensor]:

@@ -63,6 +63,7 @@ def test_a_killed_scoring_goes_on_where_it_was(scored: Any) -> None:
     assert shards(scored) == [] and not list((scored.state / "work").glob("shards-*")), "removed once norms are stored"
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_any_number_of_shards_and_workers(scored: Any) -> None:
     split = ("--set=scoring.checkpoints_per_shard=4", "--set=scoring.workers=3")
     words = scored.run("score", SMALL_BLOCKS, *split, "-v", "--top", "3").words
@@ -91,6 +92,7 @@ def test_fewer_checkpoints_in_bfloat16_by_tuned_kernels_say_what_that_changes(sc
     assert report["plain_pass"]["pairs"] >= 3 and report["records_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_a_kernel_table_that_was_changed_is_refused_until_it_is_removed(scored: Any) -> None:
     table = scored.state / "kernels.json"
     before = scored.counts()
@@ -101,6 +103,7 @@ def test_a_kernel_table_that_was_changed_is_refused_until_it_is_removed(scored: 
     assert "no kernel table" in scored.run("doctor", "--untune").out
 
 
+@pytest.mark.slow
 def test_a_model_that_was_changed_since_is_refused(scored: Any) -> None:
     before = scored.counts()
     write_model(scored, width=4)
@@ -111,6 +114,7 @@ def test_a_model_that_was_changed_since_is_refused(scored: Any) -> None:
     assert {k: after[k] for k in ("head", "models", "objects")} == {k: before[k] for k in ("head", "models", "objects")}
 
 
+@pytest.mark.slow
 def test_norms_that_are_not_finite_name_records_and_checkpoint_and_zenml_keeps_neither(scored: Any) -> None:
     norms = len(scored.artifacts("gradient_norms"))
     write_model(scored, in_eval="out = out * torch.where(x.sum(1, keepdim=True) > 26.5, torch.nan, 1.0)")

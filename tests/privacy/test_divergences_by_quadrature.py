@@ -42,7 +42,7 @@ def by_quadrature(order: float, rate: float, ratio: float) -> float:
 
 
 @pytest.mark.skipif(np.finfo(Wide).eps > 1e-18, reason="needs 80-bit long double for an oracle finer than float64")
-@pytest.mark.parametrize("order", [1.01, 1.5, 2, 3.7, 8, 64, 256])
+@pytest.mark.parametrize("order", [1.01, 1.5, 2, 3.7, 8, 64, pytest.param(256, marks=pytest.mark.slow)])
 def test_the_divergence_is_the_integral_over_a_broad_grid(order: float) -> None:
     grid = list(itertools.product(RATES, RATIOS))
     expected = [by_quadrature(order, rate, ratio) for rate, ratio in grid]
