@@ -45,7 +45,7 @@ class ScoringSettings(Strict):
     checkpoints: score only so many (null: all). precision: bfloat16 is faster where the processor multiplies it. What
     either changes is measured on `sample` records. block: records per file that a restart reuses.
     checkpoints_per_shard: null takes as many as are worth a step of their own. workers: shards at once; in one process
-    they share the cores, so more than one pays with step operators or several GPUs.
+    they share the cores, so more than one pays with step operators only.
     """
 
     order: float = Field(default=8, gt=1)
