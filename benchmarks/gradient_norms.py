@@ -31,7 +31,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -42,25 +41,10 @@ from expunge.privacy.gradient_norms import Passes, quiet_evaluation
 from expunge.privacy.kernel_choice import KernelChoice
 from expunge.privacy.losses import cross_entropy
 from expunge.privacy.norm_ways import Way
+from expunge.privacy.plain_pass import plain_passes
 
 OURS, BFLOAT16 = "ours", "ours, bfloat16"
 _AGREEMENT = 1e-3
-
-
-def plain_pass(model: nn.Module, inputs: Tensor, targets: Tensor) -> Callable[[], Any]:
-    """Forward and backward of the summed loss."""
-    parameters = list(model.parameters())
-    return lambda: torch.autograd.grad(F.cross_entropy(model(inputs), targets, reduction="sum"), parameters)
-
-
-def plain_passes(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, Callable[[], Any]]:
-    """Contiguous, and channels-last where there are images."""
-    found = {"plain": plain_pass(model, inputs, targets)}
-    if any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
-        other = copy.deepcopy(model).to(memory_format=torch.channels_last)
-        x = inputs.to(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
-        found["plain, channels-last"] = plain_pass(other, x, targets)
-    return found
 
 
 def our_pass(
@@ -115,7 +99,7 @@ def measure(name: str, pairs: int, limit: float, peers: bool) -> dict[str, Any]:
     ours, choice = our_pass(model, inputs, targets)
     low, _ = our_pass(model, inputs, targets, low_precision=True)
     exact, rough = ours(), low()
-    took = rounds({**plain_passes(model, inputs, targets), OURS: ours, BFLOAT16: low}, pairs, limit)
+    took = rounds({**plain_passes(model, cross_entropy, inputs, targets), OURS: ours, BFLOAT16: low}, pairs, limit)
     row: dict[str, Any] = {
         "model": name,
         "title": case.title,
@@ -148,7 +132,9 @@ def measure_peer(peer: str, name: str, exact: Tensor, pairs: int, limit: float) 
             same = accepted_copy(accepted).eval()
             ours, _ = our_pass(same, inputs, targets)
             expected = ours() if changes else exact
-            took = rounds({**plain_passes(same, inputs, targets), OURS: ours, peer: run}, pairs, limit / 2)
+            took = rounds(
+                {**plain_passes(same, cross_entropy, inputs, targets), OURS: ours, peer: run}, pairs, limit / 2
+            )
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {str(error).splitlines()[0][:160]}" if str(error) else repr(error)}
     error = float((found.double() / expected.double() - 1).abs().max())
@@ -191,8 +177,8 @@ def memory_of(name: str, what: str) -> float:
             passes.norms(inputs[some], targets[some])
             run = lambda: passes.norms(inputs, targets)  # noqa: E731
         else:
-            run = plain_passes(model, inputs, targets)[what]
-            plain_passes(model, inputs[some], targets[some])[what]()
+            run = plain_passes(model, cross_entropy, inputs, targets)[what]
+            plain_passes(model, cross_entropy, inputs[some], targets[some])[what]()
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         before = status("VmRSS")
         for _ in range(3):

@@ -61,7 +61,7 @@ def weight_gradients(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:
 
 def grouped(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:
     """Squared norms, float64 [n]."""
-    cells = g.shape[1] * (a.shape[1] // shape.groups) * _product(shape.kernel)
+    cells = g.shape[1] * (a.shape[1] // shape.groups) * math.prod(shape.kernel)
     return in_chunks(
         lambda rows: squared_norms(weight_gradients(a[rows], g[rows], shape)), len(a), cells, _GRADIENT_CELLS
     )
@@ -171,8 +171,8 @@ class _Windows:
         n, channels, high, wide = a.shape
         self.dtype = dtype
         out = (g.shape[2] if rows_out is None else rows_out, g.shape[3])
-        self.width = channels * _product(shape.kernel)
-        self.at_once = max(2, _WINDOW_CELLS // (self.width * _product(out)))
+        self.width = channels * math.prod(shape.kernel)
+        self.at_once = max(2, _WINDOW_CELLS // (self.width * math.prod(out)))
         self.single = shape.kernel == (1, 1) and not rows and not columns  # a window is a pixel
         self.planes = not self.single and copied_in_planes(channels, shape)
         if self.single:
@@ -217,7 +217,3 @@ def _gram(values: Tensor, dtype: torch.dtype) -> Tensor:
 def _positions(values: Tensor) -> Tensor:
     """[m, channels, *space] to [m, positions, channels]: a view in both memory formats."""
     return values.flatten(2).mT
-
-
-def _product(sizes: tuple[int, ...] | torch.Size) -> int:
-    return math.prod(sizes)

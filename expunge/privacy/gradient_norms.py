@@ -73,12 +73,12 @@ def per_example_gradient_norms(
         return torch.zeros(0, dtype=dtype, device=device)
     passes = Passes(Way(model, find_loss(loss)), chunk)
     if (settled := recall(model, loss, inputs)) is not None:
-        passes.fast, passes.way.channels_last, passes.at_once = True, *settled
+        passes.go_on_as(settled)
     with quiet_evaluation(model):
         inputs, targets = map_tensors(inputs, plain), map_tensors(targets, plain)
         norms = passes.norms(inputs, targets).to(dtype=dtype, device=device)
     if passes.fast:
-        remember(model, loss, inputs, Settled(passes.way.channels_last, passes.at_once))
+        remember(model, loss, inputs, passes.settled)
     if not norms.isfinite().all():
         raise NormsNotFinite(tuple(torch.nonzero(~norms.isfinite()).flatten().tolist()))
     return norms
@@ -92,6 +92,15 @@ class Passes:
         self.fast: bool | None = None
         self.reason = ""
         self.at_once = 0  # not known yet
+
+    @property
+    def settled(self) -> Settled:
+        """What later passes of the same kind need not find out again."""
+        return Settled(self.way.channels_last, self.at_once)
+
+    def go_on_as(self, settled: Settled) -> None:
+        """The one pass was found right in an earlier call."""
+        self.fast, self.way.channels_last, self.at_once = True, settled.channels_last, settled.at_once
 
     def weights_changed(self) -> None:
         """Try again: what was right for other weights proves nothing for these."""

@@ -75,8 +75,8 @@ def convolution(
         raise NotCovered("a convolution got an input without a batch axis")
     # without the weight's graph where the input has one, which is enough for the output to have one
     read, weights = input, weight if leaf is None or not input.requires_grad else weight.detach()
-    if recorder.channels_last and axes == 2:
-        read = _channels_last(read) if _faster_in_channels_last(weight) else read.contiguous()
+    if recorder.channels_last and axes == 2 and weight.device.type == "cpu" and weight.dtype == torch.float32:
+        read = _channels_last(read) if weight.numel() <= _LARGE_WEIGHT else read.contiguous()
     output: Tensor = func(read, weights, bias, stride, padding, dilation, groups)
     examples = recorder.layout(input, axes + 1)
     if examples(input).ndim != input.ndim:  # frames folded into the batch: their gradients add up
@@ -93,10 +93,6 @@ def convolution(
         recorder.watch(output, recorder.use(leaf, Convolution(a, shape), widen), read)
     recorder.watch(output, uses, input)
     return output
-
-
-def _faster_in_channels_last(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() <= _LARGE_WEIGHT
 
 
 def _channels_last(values: Tensor) -> Tensor:

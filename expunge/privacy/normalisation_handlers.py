@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from expunge.errors import UsageError
 from expunge.privacy.parameter_uses import GUARDS, Examples, NotCovered, UseRecorder, handles
-from expunge.privacy.space_sums import join_folded, sum_of_products_over_space, sum_over_space
+from expunge.privacy.space_sums import join_folded, sum_of_centred_products, sum_over_space
 from expunge.privacy.use_gradients import Direct
 
 
@@ -39,12 +39,9 @@ def group_norm(
 
     def scale(g: Tensor) -> Tensor:
         centre, spread = (v.repeat_interleave(channels // num_groups, 1) for v in (mean, rstd))
-        return join_folded(examples, (sum_of_products_over_space(g, a) - centre * sum_over_space(g)) * spread)
+        return sum_of_centred_products(g, a, centre) * spread
 
-    uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: join_folded(examples, sum_over_space(g))), lambda g: g)
-    recorder.watch(output, uses, input)
-    return output
+    return _by_channel(recorder, output, weight, bias, scale, examples, input)
 
 
 @handles(F.batch_norm, torch.batch_norm)
@@ -68,13 +65,9 @@ def batch_norm(
     spread = (running_var.detach() + eps).rsqrt()
 
     def scale(g: Tensor) -> Tensor:
-        moments = sum_of_products_over_space(g, input.detach()) - running_mean.detach() * sum_over_space(g)
-        return join_folded(examples, moments * spread)
+        return sum_of_centred_products(g, input.detach(), running_mean.detach()) * spread
 
-    uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: join_folded(examples, sum_over_space(g))), lambda g: g)
-    recorder.watch(output, uses, input)
-    return output
+    return _by_channel(recorder, output, weight, bias, scale, examples, input)
 
 
 @handles(F.instance_norm)
@@ -98,11 +91,24 @@ def instance_norm(
     def scale(g: Tensor) -> Tensor:
         stored = [None if v is None else v.detach().clone() for v in (running_mean, running_var)]
         normal = func(input.detach(), *stored, None, None, use_input_stats, momentum, eps)
-        return join_folded(examples, sum_over_space(normal * g))
+        return sum_over_space(normal * g)
 
-    uses = recorder.use(recorder.leaf(weight), Direct(scale), lambda g: g)
-    uses += recorder.use(recorder.leaf(bias), Direct(lambda g: join_folded(examples, sum_over_space(g))), lambda g: g)
-    recorder.watch(output, uses, input)
+    return _by_channel(recorder, output, weight, bias, scale, examples, input)
+
+
+def _by_channel(
+    recorder: UseRecorder,
+    output: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    scale: Callable[[Tensor], Tensor],
+    examples: Examples,
+    read: Tensor,
+) -> Tensor:
+    """Notes one scale and one shift a channel; `scale(g)` gives the gradients by the scale, [rows, channels]."""
+    for parameter, gradient in ((weight, scale), (bias, sum_over_space)):
+        direct = Direct(lambda g, gradient=gradient: join_folded(examples, gradient(g)))  # type: ignore[misc]
+        recorder.watch(output, recorder.use(recorder.leaf(parameter), direct, lambda g: g), read)
     return output
 
 

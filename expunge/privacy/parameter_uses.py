@@ -11,7 +11,7 @@ the edges of autograd's graph), is not guessed at: NotCovered, and the definitio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,13 +69,6 @@ class Leaf:
         """Raises NotCovered where uses and parts would overlap."""
         if len(self.parts) + bool(self.uses) > 1:
             raise NotCovered(f"{self.name} is used both whole and in parts")
-
-
-class _Spent:
-    """The gradient of a use that was counted; nothing may ask for it."""
-
-
-_SPENT: Any = _Spent()
 
 
 @dataclass(eq=False)
@@ -224,7 +217,7 @@ class UseRecorder(TorchFunctionMode):
         self._first.append(get_gradient_edge(anchor))
 
     @torch.no_grad()
-    def arrived(self, uses: Sequence[Use], slopes: Tensor) -> None:
+    def arrived(self, uses: list[Use], slopes: Tensor) -> None:
         """The slopes at an output: squared norms at once, or kept where the parameter has other uses."""
         if not self._listening:  # somebody else's backward pass
             return
@@ -235,7 +228,8 @@ class UseRecorder(TorchFunctionMode):
             else:
                 squared = self.choice.run(use.leaf.name, use.gradient.key(g), use.gradient.kernels(g))
                 self._add(squared, use.order)
-                use.gradient = _SPENT  # lets go of the inputs, as autograd does
+                use.leaf.uses.clear()
+        uses.clear()  # lets go of the inputs, as autograd does
 
     def norms(self, values: Tensor, weights: Tensor) -> Tensor:
         """Squared norms, float64 [n], of the gradients of values * weights. Runs the backward pass.

@@ -1,7 +1,9 @@
 """Was the one pass found right for this very model, with these very weights? Then a second call need not try it again.
 
 A trial costs about a fifth of a pass. Its success is remembered while the model object lives and its layers, weights
-(torch counts every change of a tensor in place), loss and the shape of its inputs stay what they were.
+(torch counts every change of a tensor in place), loss and the shape of its inputs stay what they were. Values written
+through `.data` are the one change that torch does not count: the norms are those of the new values, and only the check
+that examples do not interact is not made again.
 """
 
 from __future__ import annotations
@@ -42,9 +44,8 @@ def _key(model: nn.Module, loss: Any, inputs: Any) -> _Key | None:
     """None where changes could not be noticed: tensors of inference mode, which have no count."""
     try:
         whose = loss if isinstance(loss, str) else weakref.ref(loss)
-        weights = tuple(
-            (id(t), t._version, t.requires_grad) for t in itertools.chain(model.parameters(), model.buffers())
-        )
+        values = itertools.chain(model.parameters(), model.buffers())
+        weights = tuple((id(t), t.data_ptr(), t._version, t.requires_grad) for t in values)
     except (RuntimeError, TypeError):
         return None
     layers = tuple(id(layer) for layer in model.modules())

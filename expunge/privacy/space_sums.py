@@ -20,18 +20,24 @@ def sum_over_space(values: Tensor) -> Tensor:
     return _rows(values).sum(1).view(n, wide, channels).sum(1)
 
 
-def sum_of_products_over_space(first: Tensor, second: Tensor) -> Tensor:
-    """SUM of first * second over space, both [n, channels, *space], to [n, channels]."""
-    if first.ndim == 2:
-        return first * second
-    n, channels = first.shape[:2]
-    rows = _channels_last(first) and _channels_last(second)
-    left, right = (_rows(values) if rows else values.flatten(2) for values in (first, second))
+def sum_of_centred_products(slopes: Tensor, values: Tensor, centre: Tensor) -> Tensor:
+    """SUM over space of slopes * (values - centre), both [n, channels, *space], to [n, channels].
+
+    `centre` [n, channels] or [channels] is taken off before summing: the difference of two sums would lose as many
+    digits as the centre is larger than the spread.
+    """
+    n, channels = slopes.shape[:2]
+    centre = centre.expand(n, channels)
+    if slopes.ndim == 2:
+        return slopes * (values - centre)
+    rows = _channels_last(slopes) and _channels_last(values)
+    left, right = (_rows(v) if rows else v.flatten(2) for v in (slopes, values))
+    centre = centre.repeat(1, slopes.shape[3])[:, None] if rows else centre[..., None]
     at_once = max(2, _CELLS_AT_ONCE // left[0].numel())
     products = left.new_empty(min(n, at_once), *left.shape[1:])
     sums = left.new_empty(n, left.shape[2] if rows else channels)
-    for a, b, into in zip(left.split(at_once), right.split(at_once), sums.split(at_once), strict=True):
-        product = torch.mul(a, b, out=products if len(a) == len(products) else products[: len(a)])
+    for a, b, c, into in zip(*(v.split(at_once) for v in (left, right, centre, sums)), strict=True):
+        product = torch.sub(b, c, out=products[: len(a)]).mul_(a)
         torch.sum(product, 1 if rows else 2, out=into)
     return sums.view(n, -1, channels).sum(1) if rows else sums
 

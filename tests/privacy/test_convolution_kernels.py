@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from expunge.privacy import convolution_kernels as kernels
 from expunge.privacy.convolution_kernels import Geometry
-from expunge.privacy.space_sums import sum_of_products_over_space, sum_over_space
+from expunge.privacy.space_sums import sum_of_centred_products, sum_over_space
 
 Kernel = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -110,8 +110,10 @@ def test_bfloat16_products_are_near_and_not_equal() -> None:
 def test_sums_over_space(n: int, channels: int, space: list[int], channels_last: bool, seed: int) -> None:
     torch.manual_seed(seed)
     first, second = (torch.randn(n, channels, *space, dtype=torch.float64) for _ in range(2))
-    expected = torch.einsum("nc...->nc", first), torch.einsum("nc...,nc...->nc", first, second)
+    centre = torch.randn(n, channels, dtype=torch.float64)
+    centred = second - centre.view(n, channels, *[1] * len(space))
+    expected = torch.einsum("nc...->nc", first), torch.einsum("nc...,nc...->nc", first, centred)
     if channels_last and len(space) == 2:
         first, second = (values.to(memory_format=torch.channels_last) for values in (first, second))
     torch.testing.assert_close(sum_over_space(first), expected[0], rtol=1e-11, atol=1e-12)
-    torch.testing.assert_close(sum_of_products_over_space(first, second), expected[1], rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(sum_of_centred_products(first, second, centre), expected[1], rtol=1e-11, atol=1e-12)

@@ -109,6 +109,31 @@ def test_examples_that_interact_under_later_weights_are_noticed() -> None:
     torch.testing.assert_close(found.double(), oracle(model, x.double(), y), rtol=1e-5, atol=0.0)
 
 
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("norm", [lambda: nn.BatchNorm2d(8), lambda: nn.GroupNorm(2, 8)])
+def test_a_mean_far_above_the_spread_costs_no_more_digits_than_autograd(norm, channels_last: bool) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    body, layer, head = nn.Conv2d(3, 8, 3, padding=1), norm(), nn.Linear(512, 5)
+    for fixed in (body, head):
+        fixed.requires_grad_(False)
+    body.bias += 1000
+    if isinstance(layer, nn.BatchNorm2d):
+        layer.running_mean += 1000
+    model = nn.Sequential(body, layer, nn.ReLU(), nn.Flatten(), head).eval()
+    x, y = images(32)
+    single = torch.stack([autograd_norm(model, x[i : i + 1].float(), y[i : i + 1]) for i in range(len(x))])
+    found = Way(model, cross_entropy, channels_last=channels_last).one_pass(x.float(), y)
+    expected = oracle(model, x, y)
+    worst = [float((values / expected - 1).abs().max()) for values in (found, single)]
+    assert worst[0] < 1.5 * worst[1] and worst[1] > 1e-6  # float32 autograd itself loses digits here
+
+
+def autograd_norm(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    slopes = torch.autograd.grad(F.cross_entropy(model(x), y), trained)
+    return torch.cat([slope.flatten() for slope in slopes]).double().norm()
+
+
 def test_a_convolution_whose_weight_is_computed_is_not_missed() -> None:
     class Standardised(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
