@@ -63,7 +63,7 @@ def tick_number(value: float) -> str:
     if x and (abs(x) < 1e-3 or abs(x) >= 1e5):
         digits, power = f"{x:.2e}".split("e")
         return f"{float(digits):g}e{int(power)}"
-    return f"{x:.4g}"
+    return f"{x:.5g}" if abs(x) >= 1e4 else f"{x:.4g}"
 
 
 def log_ticks(low: float, high: float, count: int = 5) -> list[float]:

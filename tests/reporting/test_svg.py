@@ -68,10 +68,11 @@ def test_ticks_are_round_and_inside() -> None:
     assert nice_ticks(0.0, 0.0) == [0.0] and nice_ticks(math.nan, 1) == [0.0]
     assert log_ticks(1e-3, 1e3, 6) == pytest.approx([10.0**k for k in range(-3, 4)])
     assert log_ticks(3.1, 4.2) == [3.1, 4.2]
-    assert [tick_number(v) for v in (1e-6, 0.5, 200, 1e6, -2.5e-5, 0.0)] == [
+    assert [tick_number(v) for v in (1e-6, 0.5, 200, 1e4, 1e6, -2.5e-5, 0.0)] == [
         "1e-6",
         "0.5",
         "200",
+        "10000",
         "1e6",
         "-2.5e-5",
         "0",
