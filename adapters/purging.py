@@ -20,6 +20,7 @@ METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, 
 _NUMBERS = "numbers about models and record sets; holds no record, no id and no weights"
 KEPT = {
     "budget_predictor": _NUMBERS,
+    "audit_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
     "due_requests": "opaque request ids only",
     "drift_report": _NUMBERS,
     "erasure_report": _NUMBERS,
@@ -27,6 +28,7 @@ KEPT = {
     "gate_decision": _NUMBERS,
     "scored_shard": _NUMBERS,
     "scoring_report": _NUMBERS,
+    "shadow_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
     "scoring_shards": "step numbers only",
     "unlearning_plan": _NUMBERS,
     "unlearning_run": _NUMBERS,
@@ -195,6 +197,7 @@ _READERS: dict[str, Callable[[Any], list[str]]] = {
     "gradient_norms": _parquet_ids("norms.parquet"),
     "privacy_losses": _parquet_ids("losses.parquet"),
     "planted_outputs": _json_ids("planted.json", None),
+    "reference_pool": _json_ids("pool.json", "record_ids"),
     "forget_set": _json_ids("forget_set.json", "record_ids"),
     "evaluation_outputs": _json_ids("names.json", "record_ids"),
 }

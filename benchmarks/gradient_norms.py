@@ -3,6 +3,7 @@
     python benchmarks/gradient_norms.py                      the table, about 10 minutes on 2 cores
     python benchmarks/gradient_norms.py --models cnn vit --json results.json --markdown
     python benchmarks/gradient_norms.py --kernels            what each kernel takes beside what the cost model says
+    python benchmarks/gradient_norms.py --device cuda --no-peers --batch-factor 8
 
 Needs `pip install backpack-for-pytorch==1.7.1` beside the development requirements for the BackPACK column.
 
@@ -64,8 +65,12 @@ def our_pass(
 
 
 def seconds(run: Callable[[], Any]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     started = time.perf_counter()
     run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
@@ -92,10 +97,15 @@ def ratio(took: dict[str, list[float]], name: str) -> dict[str, float]:
     return {"ratio": middle, "low": low, "high": high, "milliseconds": 1e3 * median(took[name])}
 
 
-def measure(name: str, pairs: int, limit: float, peers: bool) -> dict[str, Any]:
-    """All that is known of one model."""
+def measure(
+    name: str, pairs: int, limit: float, peers: bool, device: str = "cpu", batch_factor: int = 1
+) -> dict[str, Any]:
+    """All that is known of one model; `batch_factor`: how many times its batch (a GPU wants more than a CPU)."""
     case = CASES[name]
     model, inputs, targets = case.build()
+    model = model.to(device)
+    inputs = inputs.repeat(batch_factor, *[1] * (inputs.ndim - 1)).to(device)
+    targets = targets.repeat(batch_factor).to(device)
     ours, choice = our_pass(model, inputs, targets)
     low, _ = our_pass(model, inputs, targets, low_precision=True)
     exact, rough = ours(), low()
@@ -227,7 +237,13 @@ def machine() -> dict[str, Any]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    return {"cpu": cpu, "threads": torch.get_num_threads(), "python": platform.python_version(), **packages}
+    return {
+        "cpu": cpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **packages,
+    }
 
 
 def as_markdown(result: dict[str, Any]) -> str:
@@ -269,6 +285,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="about how long a model, without its peers")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; peers and memory are measured on the CPU only")
+    parser.add_argument("--batch-factor", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write everything measured to this file, model by model")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--from-json", type=Path, help="print the table of an earlier run")
@@ -291,8 +309,10 @@ def main() -> None:
         return
     result: dict[str, Any] = {"machine": machine(), "rows": []}
     for name in options.models:
-        row = measure(name, options.pairs, options.seconds, not options.no_peers)
-        row["memory"] = memory(name)
+        on_cpu = options.device == "cpu"
+        peers_too = on_cpu and not options.no_peers
+        row = measure(name, options.pairs, options.seconds, peers_too, options.device, options.batch_factor)
+        row["memory"] = memory(name) if on_cpu else {}
         least = min((v for k, v in row["memory"].items() if k != OURS), default=0.0)
         row["memory_ratio"] = row["memory"].get(OURS, 0.0) / least if least > 1 else None
         result["rows"].append(row)

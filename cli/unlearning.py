@@ -1,4 +1,4 @@
-"""plan, forget, evaluate."""
+"""plan, forget."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from cli import output
 from cli.context import Config, Json, Set, settings, start
+from cli.evidence_table import show_evidence
 
 Records = Annotated[
     str | None,
@@ -22,7 +23,6 @@ Records = Annotated[
 def add_to(app: typer.Typer) -> None:
     app.command()(plan)
     app.command()(forget)
-    app.command()(evaluate)
 
 
 def plan(
@@ -79,29 +79,9 @@ def forget(
     else:
         _show_plan(made)
         output.line(f"Spent {run.steps_spent} of {made.retrain_steps} steps; {run.stop_reason}.")
-        _show_evidence(evidence, decision)
+        show_evidence(evidence, decision)
     if not decision.passed:
         raise GateFailed(f"The gate {decision.words}.", "A trial: nothing was promoted in any case.")
-
-
-def evaluate(json: Json = False) -> None:
-    """Show the newest evidence and what the gate made of it."""
-    start()
-    from adapters import artifacts
-    from expunge.errors import NotFoundError
-
-    evidence, decision = artifacts.newest("evidence"), artifacts.newest("gate_decision")
-    if evidence is None or decision is None:
-        raise NotFoundError(
-            "Nothing was unlearned in this project yet.", "Run `expunge run-due`, or try `expunge forget hardest:0.05`."
-        )
-    if json:
-        found = {"evidence": evidence.load(), "decision": decision.load()}
-        output.as_json({name: part.model_dump(mode="json") for name, part in found.items()})
-        return
-    _show_evidence(evidence.load(), decision.load())
-    if artifacts.newest("evaluation_outputs") is None:
-        output.line("Stored figures: the outputs behind them were destroyed with the records they spoke of.")
 
 
 def _open_requests() -> str:
@@ -149,22 +129,3 @@ def _show_plan(made: Any) -> None:
         for c in made.alternatives
     ]
     output.table("Alternatives", ("method", "steps", "cost", "predicted to be left", "allowed", "why"), alternatives)
-
-
-def _show_evidence(evidence: Any, decision: Any) -> None:
-    rows = []
-    for check in evidence.checks:
-        controls = {role: control.verdict for role, control in check.controls.items()}
-        power = check.power.not_pass_given_half
-        rows.append(
-            (
-                check.name + (" (gates)" if check.gating else ""),
-                check.verdict,
-                ", ".join(f"{role} {verdict}" for role, verdict in controls.items()),
-                "" if power is None else f"{power:.0%}",
-                check.words,
-            )
-        )
-    output.table("Evidence", ("check", "verdict", "controls", "half forgotten seen", "in words"), rows)
-    output.line(f"Gate {decision.words}")
-    output.line(f"Guarantee: {decision.guarantee}; level of evidence: {evidence.level}.")

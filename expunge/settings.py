@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from expunge.errors import NotFoundError, UsageError, nearest
 from expunge.training.config import Strict, TrainingConfig
@@ -83,18 +83,34 @@ class PlanningConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """Reference models by purpose, the checks that gate (at most three, named beforehand), margins."""
+    """Reference models by purpose, the checks that gate (at most three, named beforehand), margins.
+
+    level is the significance; evidence_level says what the model is judged against: "oracle" retrains models without
+    the records, "pool" takes the reference pool, "oracle-free" matched held-out records. checks: null runs all that the
+    outputs have something for. pool_models: models that calibration trains for the pool, each without pool_left_out of
+    the subjects (0: no pool). barrier_pairs: oracles among which loss barriers are ranked (0: none; 19 give a verdict).
+    """
 
     look_oracles: int = Field(default=20, ge=5)
-    verdict_oracles: int = Field(default=40, ge=19)
+    verdict_oracles: int = Field(default=80, ge=19)
     held_back: int = Field(default=10, ge=1)
     half_kept: int = Field(default=20, ge=2)
-    checks: tuple[str, ...] = ("influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift")
-    gating: tuple[str, ...] = Field(default=("influence",), max_length=3)
+    evidence_level: Literal["oracle", "pool", "oracle-free"] = "oracle"
+    pool_models: int = Field(default=64, ge=0)
+    pool_left_out: float = Field(default=0.5, gt=0, lt=1)
+    barrier_pairs: int = Field(default=0, ge=0)
+    checks: tuple[str, ...] | None = None
+    gating: tuple[str, ...] = Field(default=("influence", "mia_loss", "drift"), max_length=3)
     level: float = Field(default=0.05, gt=0, lt=1)
     power_needed: float = Field(default=0.8, ge=0, le=1)
     utility_margin: float = Field(default=0.02, gt=0)
     seed: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _has_its_pool(self) -> Self:
+        if self.evidence_level == "pool" and not self.pool_models:
+            raise ValueError("level pool needs a reference pool: set evaluation.pool_models, 64 say")
+        return self
 
 
 class DeletionConfig(Strict):

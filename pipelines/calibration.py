@@ -1,4 +1,7 @@
-"""Pilot forget sets across the difficulty range -> unlearn, compare with oracles -> fitted budget predictor."""
+"""Pilot forget sets across the difficulty range -> unlearn, compare with oracles -> fitted budget predictor.
+
+It also trains the reference pool, unless the settings want none.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from adapters.runs import PipelineRun, run_pipeline
 from expunge.settings import ProjectSettings
 from pipelines.inputs import required
 from steps.scoring.attach_to_model import attach_to_model
+from steps.unlearning.attach_pool import attach_pool
 from steps.unlearning.calibrate_budget import calibrate_budget
+from steps.unlearning.train_pool import train_pool
 
 
 @pipeline(name="calibration")
@@ -19,6 +24,9 @@ def calibration_pipeline(model_version: str, settings: ProjectSettings) -> None:
     losses = required("privacy_losses", model_version)
     records = required("training_records", model_version)
     predictor, planted = calibrate_budget(trajectory, losses, records, settings)
+    if settings.evaluation.pool_models:
+        held_out = required("held_out_records", model_version)
+        attach_pool(train_pool(trajectory, records, held_out, settings), model_version)
     attach_to_model(predictor, planted, model_version)
 
 

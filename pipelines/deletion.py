@@ -14,7 +14,7 @@ from zenml import pipeline
 
 from adapters import model_registry
 from expunge.settings import ProjectSettings
-from pipelines.inputs import optional, required
+from pipelines.inputs import judging_inputs, optional, required
 from steps.compliance.certify_erasure import certify_erasure
 from steps.compliance.close_requests import close_requests
 from steps.compliance.collect_due import collect_due
@@ -54,9 +54,7 @@ def deletion_pipeline(
     calibrated: dict[str, Any] = {}
     if predictor := optional("budget_predictor", model_version):
         calibrated["budget_predictor"] = predictor
-    planted: dict[str, Any] = {}
-    if outputs := optional("planted_outputs", model_version):
-        planted["planted_outputs"] = outputs
+    judging = judging_inputs(model_version, settings)
 
     due = collect_due(run_id)
     forget_set = resolve_records(due, losses)
@@ -69,7 +67,7 @@ def deletion_pipeline(
         run_id=run_id, earlier_cost=earlier_cost, **calibrated,
     )  # fmt: skip
     judged = train_references(
-        trajectory, model, run, forget_set, old_training, old_held_out, settings, attempt=attempt, **planted
+        trajectory, model, run, forget_set, old_training, old_held_out, settings, attempt=attempt, **judging
     )
     evidence = evaluate_unlearning(judged, losses, settings)
     drift = report_drift(judged, evidence, settings)

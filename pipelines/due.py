@@ -90,6 +90,9 @@ def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda lin
     if optional("budget_predictor", model_version) is None:
         say("The model was not calibrated yet: calibrating.")
         run_pipeline(calibration_pipeline, "calibration", model_version, settings)
+    elif settings.evaluation.evidence_level == "pool" and optional("reference_pool", model_version) is None:
+        say("The model has no reference pool: calibrating again, which trains it.")
+        run_pipeline(calibration_pipeline, "calibration", model_version, settings)
 
 
 def _delete(

@@ -6,12 +6,14 @@ from typing import Any
 
 from adapters import artifacts
 from expunge.errors import NotFoundError
+from expunge.settings import ProjectSettings
 
 _MADE_BY = {
     "privacy_losses": "`expunge score`",
     "gradient_norms": "`expunge score`",
     "budget_predictor": "`expunge calibrate`",
     "planted_outputs": "`expunge calibrate`",
+    "reference_pool": "`expunge calibrate`",
 }
 
 
@@ -27,3 +29,13 @@ def required(name: str, model_version: str) -> Any:
         maker = _MADE_BY.get(name, "`expunge train`")
         raise NotFoundError(f"The model has no {name.replace('_', ' ')}.", f"Run {maker} first.")
     return found
+
+
+def judging_inputs(model_version: str, settings: ProjectSettings) -> dict[str, Any]:
+    """What calibration left to judge with. Raises NotFoundError at level pool without a reference pool."""
+    needed = settings.evaluation.evidence_level == "pool"
+    found = {
+        "planted_outputs": optional("planted_outputs", model_version),
+        "reference_pool": (required if needed else optional)("reference_pool", model_version),
+    }
+    return {name: version for name, version in found.items() if version is not None}

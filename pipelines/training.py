@@ -17,7 +17,7 @@ def training_pipeline(settings: ProjectSettings) -> None:
     """Train with noise on everything that may be trained on, keep the trajectory, register the model."""
     training_records, held_out_records = load_records(settings)
     trajectory, model = train_noisy(training_records, settings)
-    utility = evaluate_utility(model, training_records, held_out_records)
+    utility = evaluate_utility(model, training_records, held_out_records, settings)
     register_model(training_records, held_out_records, trajectory, model, utility, settings)
 
 

@@ -14,7 +14,7 @@ from expunge.privacy.forget_sets import build_forget_set
 from expunge.privacy.scores import PrivacyLosses
 from expunge.settings import ProjectSettings
 from expunge.unlearning.planner import refuse_too_large
-from pipelines.inputs import optional, required
+from pipelines.inputs import judging_inputs, optional, required
 from steps.evaluation.decide_gate import decide_gate
 from steps.evaluation.evaluate_unlearning import evaluate_unlearning
 from steps.evaluation.report_drift import report_drift
@@ -51,7 +51,7 @@ def trial_pipeline(model_version: str, set_spec: str, settings: ProjectSettings)
     )
     judged = train_references(
         trajectory, model, run, forget_set, training_records, held_out_records, settings,
-        **_given(model_version, "planted_outputs"),
+        **judging_inputs(model_version, settings),
     )  # fmt: skip
     evidence = evaluate_unlearning(judged, losses, settings)
     report_drift(judged, evidence, settings)

@@ -36,9 +36,9 @@ def trained_model(trajectory: Trajectory) -> TrainedModel:
     return TrainedModel(trajectory.model_spec, trajectory.state(trajectory.final).model_state(), facts)
 
 
-def accuracy(model: TrainedModel, table: RecordTable) -> float:
+def accuracy(model: TrainedModel, table: RecordTable, device: str) -> float:
     """Share of records whose class is predicted."""
-    return float((predict(model.spec, model.state, table).argmax(axis=1) == table.targets).mean())
+    return float((predict(model.spec, model.state, table, device).argmax(axis=1) == table.targets).mean())
 
 
 def union(first: RecordTable, second: RecordTable) -> RecordTable:

@@ -7,6 +7,17 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from expunge.errors import UsageError, nearest
+from expunge.evaluation import (
+    barrier,
+    calibration,
+    forgetting_quality,
+    gus,
+    klom,
+    matched,
+    pool_influence,
+    rmia,
+    u_lira,
+)
 from expunge.evaluation.drift import drift_check
 from expunge.evaluation.evidence import (
     CheckResult,
@@ -17,18 +28,20 @@ from expunge.evaluation.evidence import (
     OracleRecord,
 )
 from expunge.evaluation.inputs import EvaluationInputs
-from expunge.evaluation.membership import confidence_check, loss_check
+from expunge.evaluation.membership import FOREST, confidence_check, forest_check, loss_check
 from expunge.evaluation.rank import influence_check
 from expunge.evaluation.requests import request_evidence
 from expunge.evaluation.settings import MAX_GATING, EvaluationSettings
 from expunge.evaluation.share import share_check
 from expunge.evaluation.utility import utility_check, utility_table
-from expunge.evaluation.verdict import holm
+from expunge.evaluation.verdict import TOLERANCE, holm
 
+GUARD = "utility"  # decides with the gating checks, and shares their level
 LEVEL_WORDS: dict[str, str] = {
     "oracle": "against models retrained without the records",
-    "pool": "against a pool of models that left out random blocks of records",
-    "oracle-free": "against matched held-out records, without a retrained model",
+    "pool": "against a pool of models that left out random blocks of records and saw less data, corrected for on "
+    "held-out records: weaker evidence than retrained models",
+    "oracle-free": "against matched held-out records, without a retrained model: the weakest evidence",
 }
 
 
@@ -79,6 +92,16 @@ for _check in (
     FunctionCheck("mia_confidence", "Membership inference on the confidence", confidence_check),
     FunctionCheck("utility", "Held-out accuracy against retrained models", utility_check),
     FunctionCheck("drift", "Prediction drift from a retrained model", drift_check),
+    FunctionCheck(FOREST.name, FOREST.title, forest_check),
+    FunctionCheck(calibration.NAME, calibration.TITLE, calibration.calibration_check),
+    FunctionCheck(rmia.NAME, rmia.TITLE, rmia.rmia_check),
+    FunctionCheck(u_lira.NAME, u_lira.TITLE, u_lira.u_lira_check),
+    FunctionCheck(klom.NAME, klom.TITLE, klom.klom_check),
+    FunctionCheck(forgetting_quality.NAME, forgetting_quality.TITLE, forgetting_quality.forgetting_quality_check),
+    FunctionCheck(barrier.NAME, barrier.TITLE, barrier.barrier_check),
+    FunctionCheck(gus.NAME, gus.TITLE, gus.gus_check),
+    FunctionCheck(pool_influence.NAME, pool_influence.TITLE, pool_influence.pool_check),
+    FunctionCheck(matched.NAME, matched.TITLE, matched.matched_check),
 ):
     register_check(_check)
 
@@ -93,18 +116,28 @@ def run_checks(
     claim: Claim = "MODEL",
     warnings: Sequence[FailureSignature] = (),
 ) -> Evidence:
-    """Every named check (default: all) on one model; ``gating`` (default: the settings') decide, at most three.
+    """Every named check (default: all) on one model; ``gating`` decide, at most three.
+
+    ``gating`` is by default what the settings name for this level (``gating_at``); below level ``oracle`` these run
+    even where ``names`` does not list them.
+
+    Power belongs to the verdict, and the verdict is that of all gating checks together: a check that would see half
+    forgotten too seldom by itself does not take the verdict's power away where together they see it (docs/adr/0008).
 
     A gating check is run at level / k, the strictest step of Holm's procedure over k gating checks, so its controls
     and its power are shown at the level it may be held to; a later step that rejects turns its verdict into fail.
     With fewer oracles than k / level - 1 it says "no power" and how many are needed.
 
     Raises:
-        UsageError: an unknown name, a gating check that is not run, more than three of them.
+        UsageError: an unknown name, a gating check that is not run, more than three of them, inputs without the
+            oracles or the pool that the level claims.
     """
     settings = settings or EvaluationSettings()
-    chosen = list(CHECKS) if names is None else list(dict.fromkeys(names))
-    deciding = list(settings.gating if gating is None else gating)
+    _refuse_missing(inputs, level)
+    inputs = inputs.calibrated()
+    deciding = list(settings.gating_at(level) if gating is None else gating)
+    own = deciding if gating is None and level != "oracle" else []
+    chosen = list(CHECKS) if names is None else list(dict.fromkeys([*names, *own]))
     for name in [*chosen, *deciding]:
         if name not in CHECKS:
             raise UsageError(f"There is no check {name!r}.", nearest(name, list(CHECKS)))
@@ -118,27 +151,44 @@ def run_checks(
     strict = settings.at_level(settings.level / max(1, len(deciding)))
     results = [
         CHECKS[name]
-        .run(inputs, strict if name in deciding else settings)
+        .run(inputs, strict if name in deciding or name == GUARD else settings)
         .model_copy(update={"gating": name in deciding})
         for name in chosen
     ]
     results = _after_holm(results, settings.level)
+    joint = _joint_power(results)
+    results = [_with_joint_power(result, joint, settings) for result in results]
     return Evidence(
         level=level,
         claim=claim,
         checks=results,
         requests=request_evidence(inputs, settings),
         oracles=OracleRecord(
-            count=len(inputs.oracles),
+            count=_compared_with(inputs, level),
             verdict=list(inputs.oracle_ids),
             look=list(inputs.look_ids),
             held_back=list(inputs.held_back_ids),
             half_kept=list(inputs.half_kept_ids),
         ),
+        joint_power=joint,
         utility=utility_table(inputs),
         warnings=list(warnings),
         words=_words(results, level, inputs),
     )
+
+
+def _refuse_missing(inputs: EvaluationInputs, level: Level) -> None:
+    if level == "oracle" and not len(inputs.oracles):
+        raise UsageError(
+            "Evidence at level oracle needs oracles.", "Retrain some, or ask for level pool or oracle-free."
+        )
+    if level == "pool" and inputs.pool is None:
+        raise UsageError("Evidence at level pool needs a reference pool.", "Train one, or ask for level oracle-free.")
+
+
+def _compared_with(inputs: EvaluationInputs, level: Level) -> int:
+    """Models that the verdict compares with."""
+    return len(inputs.pool) if level == "pool" and inputs.pool is not None else len(inputs.oracles)
 
 
 def _after_holm(results: list[CheckResult], level: float) -> list[CheckResult]:
@@ -155,8 +205,30 @@ def _after_holm(results: list[CheckResult], level: float) -> list[CheckResult]:
     return after
 
 
+def _joint_power(results: list[CheckResult]) -> float | None:
+    """Share of half-kept models that at least one gating check fails, each at its own strict level."""
+    seen = [result.power.seen for result in results if result.gating and result.sound]
+    if not seen or not seen[0] or any(len(one) != len(seen[0]) for one in seen):
+        return None
+    return sum(any(outcomes) for outcomes in zip(*seen, strict=True)) / len(seen[0])
+
+
+def _with_joint_power(result: CheckResult, joint: float | None, settings: EvaluationSettings) -> CheckResult:
+    """A gating check whose only lack is its own power, where the gating checks together have it."""
+    lacking = result.gating and result.verdict == "no power" and result.power.too_low and result.sound
+    if not lacking or joint is None or joint < settings.power_needed - TOLERANCE:
+        return result
+    words = (
+        f"sees no difference; half forgotten it sees in {result.power.not_pass_given_half:.0%} of models by itself, "
+        f"the deciding checks together in {joint:.0%}"
+    )
+    return result.model_copy(update={"verdict": "pass", "words": words})
+
+
 def _words(results: list[CheckResult], level: Level, inputs: EvaluationInputs) -> str:
     deciding = [result for result in results if result.gating]
     verdicts = "; ".join(f"{result.title}: {result.words}" for result in deciding) or "no gating check was run"
-    count = f"{len(inputs.oracles)} of them{', indicative only' if inputs.indicative else ''}"
-    return f"{verdicts}. Judged {LEVEL_WORDS[level]} ({count})."
+    if level == "oracle-free":
+        return f"{verdicts}. Judged {LEVEL_WORDS[level]}."
+    indicative = ", indicative only" if level == "oracle" and inputs.indicative else ""
+    return f"{verdicts}. Judged {LEVEL_WORDS[level]} ({_compared_with(inputs, level)} of them{indicative})."

@@ -16,6 +16,9 @@ from expunge.errors import UsageError
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+GOLDEN = (5**0.5 - 1) / 2
+LIMIT = 4.0
+SEARCH_STEPS = 30
 
 
 def _checked(logits: ArrayLike, targets: ArrayLike) -> tuple[Array, IntArray]:
@@ -112,3 +115,25 @@ def share_interval(
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def temperatures(logits: ArrayLike, targets: ArrayLike) -> Array:
+    """Temperature of least cross-entropy for each model, logits [M, n, K] -> [M] (Guo et al. 2017, section 4.2).
+
+    Golden-section search over its logarithm, within e^-4 and e^4: a model whose answers say nothing has no temperature.
+    """
+    z, y = _checked(logits, targets)
+    own = _true_logit(z, y)
+
+    def nll(log_sharpness: Array) -> Array:
+        sharpness = np.exp(log_sharpness)[:, None]
+        result: Array = (logsumexp(z * sharpness[..., None], axis=-1) - own * sharpness).mean(axis=-1)
+        return result
+
+    low, high = np.full(len(z), -LIMIT), np.full(len(z), LIMIT)
+    for _ in range(SEARCH_STEPS):
+        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        down = nll(left) < nll(right)
+        high, low = np.where(down, right, high), np.where(down, low, left)
+    result: Array = np.exp(-(low + high) / 2)
+    return result

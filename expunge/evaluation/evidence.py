@@ -81,11 +81,16 @@ class Control(Record):
 
 
 class Power(Record):
-    """P(pass | an oracle) and P(not pass | half forgotten), from held-back oracles and ``models`` half-kept models."""
+    """P(pass | an oracle) and P(not pass | half forgotten), from held-back oracles and ``models`` half-kept models.
+
+    seen: for each half-kept model whether the check fails it. too_low: the share is under what a pass asks for.
+    """
 
     pass_given_oracle: float | None = None
     not_pass_given_half: float | None = None
     models: int = 0
+    seen: list[bool] = Field(default_factory=list)
+    too_low: bool = False
     note: str = ""
 
 
@@ -162,7 +167,7 @@ class FailureSignature(Record):
 
 
 class Evidence(Record):
-    """Everything measured about one unlearned model."""
+    """Everything measured about one unlearned model; joint_power: share of half-kept models some gating check fails."""
 
     format: Literal["expunge.evidence/1"] = FORMAT
     level: Level
@@ -170,6 +175,7 @@ class Evidence(Record):
     checks: list[CheckResult]
     requests: list[RequestEvidence] = Field(default_factory=list)
     oracles: OracleRecord
+    joint_power: float | None = None
     utility: dict[str, RoleValue] = Field(default_factory=dict)
     warnings: list[FailureSignature] = Field(default_factory=list)
     words: str

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import UsageError
-from expunge.evaluation.confidence import phi
+from expunge.evaluation.canary_scores import CanaryScores
+from expunge.evaluation.confidence import phi, temperatures
+from expunge.evaluation.loss_paths import BarrierPaths
 from expunge.evaluation.settings import MIN_ORACLES
+from expunge.evaluation.shadows import PoolOutputs, ShadowOutputs
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -53,10 +57,12 @@ class EvaluationInputs:
     """Outputs of every model on the same n records of K classes; logits, in eval mode.
 
     record_ids, targets [n]; forget, retain, held_out: row numbers (disjoint); original, unlearned [n, K];
-    oracles [R, n, K]: retrained without the forget set, never used to choose or to stop; held_back [H, n, K]: more of
-    them outside the reference (positive controls); half_kept [M, n, K]: retrained with half of the forget set kept
-    (power); difficulty [n]: phi of models that trained on neither side (cross-fitted); requests: request id ->
-    positions within ``forget``; planted: see ``PlantedSet``; the ids name the models in the evidence.
+    oracles [R, n, K]: retrained without the forget set, never used to choose or to stop, or [0, n, K] for evidence of a
+    weaker level; held_back [H, n, K]: more of them outside the reference (positive controls); half_kept [M, n, K]:
+    retrained with half of the forget set kept (power); difficulty [n]: minus phi of models that trained on neither
+    side (cross-fitted); requests: request id -> positions within ``forget``; planted: see ``PlantedSet``; the ids name
+    the models in the evidence. What only some checks read is optional: the reference pool's outputs, shadow models', loss barriers, canary scores.
+    temperatures: by role, set by ``calibrated``; memo: see ``remember``.
 
     Raises:
         UsageError: shapes, NaN, an empty group, a class missing among held-out records, identical models.
@@ -79,6 +85,12 @@ class EvaluationInputs:
     held_back_ids: tuple[str, ...] = ()
     half_kept_ids: tuple[str, ...] = ()
     look_ids: tuple[str, ...] = ()
+    pool: PoolOutputs | None = None
+    shadows: ShadowOutputs | None = None
+    barriers: BarrierPaths | None = None
+    canaries: CanaryScores | None = None
+    temperatures: Mapping[str, Array] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.original.ndim != 2:
@@ -97,12 +109,13 @@ class EvaluationInputs:
         _finite("the difficulty", self.difficulty)
         if self.targets.min() < 0 or self.targets.max() >= classes:
             raise UsageError(f"Targets lie outside 0..{classes - 1}.", "The outputs and the classes do not match.")
-        if len(self.oracles) < FEWEST_ORACLES:
+        if 0 < len(self.oracles) < FEWEST_ORACLES:
             raise UsageError(
                 f"{len(self.oracles)} oracles have no spread to judge by.",
                 f"Train at least {MIN_ORACLES} (an indicative result needs {FEWEST_ORACLES}).",
             )
         self._check_groups(n)
+        self._check_pool(n, classes)
         self._check_models()
 
     def _stacks(self) -> dict[str, Array]:
@@ -132,6 +145,16 @@ class EvaluationInputs:
         for request, positions in self.requests.items():
             if not positions.size or positions.min() < 0 or positions.max() >= self.forget.size:
                 raise UsageError(f"Request {request} points outside the forget set.", "Give positions within it.")
+
+    def _check_pool(self, n: int, classes: int) -> None:
+        if self.pool is None:
+            return
+        if self.pool.logits.shape[1:] != (n, classes) or not np.array_equal(self.pool.targets, self.targets):
+            raise UsageError(
+                "The pool's outputs are not on the records of the evaluation.", "Predict on the same rows."
+            )
+        if self.pool.trained[:, self.held_out].any():
+            raise UsageError("A pool model trained on a held-out record.", "Held-out records must be unseen by all.")
 
     def _check_models(self) -> None:
         """Two models with the same bits are one model: ranking it would be ranking a copy."""
@@ -166,6 +189,50 @@ class EvaluationInputs:
             "half_kept": self.half_kept,
         }
         return {name: phi(output, self.targets) for name, output in stacks.items()}
+
+    def calibrated(self) -> EvaluationInputs:
+        """The same outputs, each model's logits divided by the temperature that fits its held-out records best.
+
+        A temperature changes no answer and hides or shows memory for nobody but a test that compares confidences: it is
+        taken out before models are compared, and stands beside the verdict as a check of its own.
+        """
+        if self.temperatures:
+            return self
+        rows = self.held_out
+        found: dict[str, Array] = {}
+        pool = self.pool
+
+        def cooled(role: str, logits: Array) -> Array:
+            stack = logits if logits.ndim == 3 else logits[None]
+            found[role] = temperatures(stack[:, rows], self.targets[rows]) if len(stack) else np.ones(0)
+            divided: Array = (stack / found[role][:, None, None]).reshape(logits.shape)
+            return divided
+
+        return replace(
+            self,
+            original=cooled("original", self.original),
+            unlearned=cooled("unlearned", self.unlearned),
+            oracles=cooled("oracles", self.oracles),
+            held_back=cooled("held_back", self.held_back),
+            half_kept=cooled("half_kept", self.half_kept),
+            pool=None if pool is None else replace(pool, logits=cooled("pool", pool.logits)),
+            temperatures=found,
+        )
+
+    def remember(self, name: str, make: Callable[[], Any]) -> Any:
+        """What does not depend on the unlearned model (the oracles' own values, say), worked out once by name."""
+        if name not in self.memo:
+            self.memo[name] = make()
+        return self.memo[name]
+
+    def judging(self, unlearned: Array) -> EvaluationInputs:
+        """Another unlearned model [n, K] before the same judges, which keep what they have worked out."""
+        found = dict(self.temperatures)
+        if found:
+            rows = self.held_out
+            found["unlearned"] = temperatures(unlearned[None, rows], self.targets[rows])
+            unlearned = unlearned / found["unlearned"][0]
+        return replace(self, unlearned=unlearned, temperatures=found)
 
     def forget_phi(self, role: str) -> Array:
         """phi of one role on the forget set: [..., m]."""

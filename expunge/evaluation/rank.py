@@ -8,15 +8,17 @@ from scipy.stats import t
 
 from expunge.errors import UsageError
 from expunge.evaluation.confidence import phi as logit_confidence
-from expunge.evaluation.evidence import CheckResult, Rank, RoleValue
+from expunge.evaluation.distance import FOLDS, LOOKS, Distance, OracleDistances
+from expunge.evaluation.evidence import CheckResult, Details, Power, Rank, RoleValue
 from expunge.evaluation.influence import model_influence
 from expunge.evaluation.influence_estimate import floored_variance
 from expunge.evaluation.inputs import EvaluationInputs, PlantedSet
 from expunge.evaluation.settings import EvaluationSettings
-from expunge.evaluation.verdict import Judgement, PlantedStanding, Standing, judge, rank_p
+from expunge.evaluation.verdict import Judgement, PlantedStanding, Standing, judge, oracles_needed, rank_p
 
 Array = NDArray[np.float64]
 SUBSETS = 50
+TITLE = "Distance to models that never saw the records"
 
 
 class OracleReference:
@@ -107,18 +109,40 @@ def planted_standing(planted: PlantedSet, size: int, settings: EvaluationSetting
 
 
 def influence_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
-    """Rank of the unlearned model's distance, with the original, held-back oracles and half-kept models beside it."""
-    reference = OracleReference(inputs.forget_phi("oracles"), settings.variance_floor)
-    values = {role: inputs.forget_phi(role) for role in ("unlearned", "original")}
-    ranks = {role: reference.rank(value) for role, value in values.items()}
-    held_back = [reference.rank(model) for model in inputs.forget_phi("held_back")]
-    half_kept = [reference.rank(model) for model in inputs.forget_phi("half_kept")]
-    own = reference.own_distances()
+    """Place of the unlearned model among the oracles, with the original, held-back oracles and half-kept models beside.
+
+    ``distance.OracleDistances`` says how far: toward the original, in a few records, or in any direction. Influence and
+    excess of the single model stand in the details.
+    """
+    oracles = inputs.forget_phi("oracles")
+    if len(oracles) < FOLDS:
+        return _too_few_oracles(len(oracles), settings)
+    rows = inputs.held_out
+    reference = inputs.remember(
+        "oracle distances",
+        lambda: OracleDistances(
+            oracles,
+            inputs.phi["oracles"][:, rows],
+            inputs.forget_phi("original"),
+            inputs.phi["original"][rows],
+            settings.control_components,
+        ),
+    )
+
+    def place(role: str, k: int | None = None) -> Distance:
+        values = inputs.phi[role] if k is None else inputs.phi[role][k]
+        return reference.place(values[inputs.forget], values[rows])
+
+    unlearned, original = place("unlearned"), place("original")
+    held_back, half_kept = inputs.remember(
+        "places of the controls",
+        lambda: [[place(role, k) for k in range(len(inputs.phi[role]))] for role in ("held_back", "half_kept")],
+    )
     judgement = judge(
-        _standing(ranks["unlearned"]),
-        _standing(ranks["original"]),
-        [_standing(rank) for rank in held_back],
-        [_standing(rank) for rank in half_kept],
+        unlearned.standing,
+        original.standing,
+        [found.standing for found in held_back],
+        [found.standing for found in half_kept],
         oracles=reference.count,
         settings=settings,
         planted=planted_standing(inputs.planted, inputs.forget.size, settings) if inputs.planted else None,
@@ -126,66 +150,77 @@ def influence_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> C
     constant = bool((np.ptp(inputs.unlearned, axis=0) == 0).all())
     if constant:
         judgement = Judgement("fail", False, judgement.controls, judgement.power, "the same output for every record")
-    share = model_influence(values["unlearned"], reference.oracles, values["original"], settings=settings)
-    interval = reference.distance_interval(values["unlearned"])
-    low, middle, high = np.quantile(own, [0.05, 0.5, 0.95])
+    share = model_influence(inputs.forget_phi("unlearned"), oracles, inputs.forget_phi("original"), settings=settings)
+    low, middle, high = (float(value) for value in np.quantile(reference.own_distances, [0.05, 0.5, 0.95]))
+    direction = "constant" if constant else share.direction
     return CheckResult(
         name="influence",
-        title="Distance to models that never saw the records",
-        statistic=ranks["unlearned"].distance,
-        interval=interval,
-        p_value=ranks["unlearned"].p_value,
+        title=TITLE,
+        statistic=unlearned.distance,
+        interval=_root(unlearned.energy_interval),
+        p_value=unlearned.p_value,
         values={
-            "original": _role(ranks["original"], reference.distance_interval(values["original"])),
-            "unlearned": _role(ranks["unlearned"], interval),
+            "original": _role(original),
+            "unlearned": _role(unlearned),
             "oracle": RoleValue(value=middle, interval=(low, high), note="median and 5 to 95 % of the oracles' own"),
         },
         controls=judgement.controls,
         power=judgement.power,
         verdict=judgement.verdict,
         little_remembered=judgement.little_remembered,
-        words=_words(judgement, ranks["unlearned"], ranks["original"], share.direction if not constant else "constant"),
+        words=_words(judgement, _rank(unlearned), _rank(original), direction),
         details={
-            "oracle_distances": own.tolist(),
-            "held_back": [rank.model_dump() for rank in held_back],
-            "half_kept": [rank.model_dump() for rank in half_kept],
+            "oracle_distances": reference.own_distances.tolist(),
+            "held_back": [_rank(found).model_dump() for found in held_back],
+            "half_kept": [_rank(found).model_dump() for found in half_kept],
+            "looks_unlearned": _looks(unlearned),
+            "looks_original": _looks(original),
+            "influence": share.influence,
+            "influence_interval": None if share.influence is None else [share.influence_low, share.influence_high],
+            "excess": share.excess,
+            "excess_interval": None if share.excess is None else [share.excess_low, share.excess_high],
             "level": settings.level,
             "negligible": False,
             "records": inputs.forget.size,
             "indicative": inputs.indicative,
             "reason": judgement.reason,
-            "records_needed": _records_needed(reference, inputs.forget_phi("half_kept")),
             "single_run_note": "the distance of one model; the oracles' spread stands for its own",
         },
     )
 
 
-def _standing(rank: Rank) -> Standing:
-    return Standing(rank.distance, rank.p_value)
-
-
-def _role(rank: Rank, interval: tuple[float, float]) -> RoleValue:
-    return RoleValue(
-        value=rank.distance,
-        interval=interval,
-        p_value=rank.p_value,
-        note=f"rank {rank.position} of {rank.of}, 1 is farthest",
+def _too_few_oracles(count: int, settings: EvaluationSettings) -> CheckResult:
+    needed = max(oracles_needed(settings.level), FOLDS)
+    note = f"indicative: {count} oracles, a verdict at level {settings.level:.3g} needs {needed}"
+    return CheckResult(
+        name="influence",
+        title=TITLE,
+        power=Power(note=note),
+        verdict="no power",
+        words=f"no power: {note}",
+        details={"oracles": count, "oracles_needed": needed, "indicative": True},
     )
 
 
-def _records_needed(reference: OracleReference, half_kept: Array) -> int | None:
-    """Rough number of such records with which half forgotten would be seen 80 % of the time at 5 % (one-sided).
+def _rank(found: Distance) -> Rank:
+    return Rank(position=found.place, of=found.of, p_value=found.p_value, distance=found.distance)
 
-    The squared distance's spread over oracles shrinks like 1/sqrt(m) for unrelated records; 2.49 = z_.95 + z_.80.
-    """
-    if not len(half_kept):
-        return None
-    own = reference.own_deviations.mean(axis=1)
-    gap = float(reference.deviations(half_kept).mean() - own.mean())
-    if gap <= 0:
-        return None
-    records = reference.oracles.shape[1]
-    return max(1, int(np.ceil(records * (2.49 * own.std(ddof=1) / gap) ** 2)))
+
+def _looks(found: Distance) -> Details:
+    return {name: float(getattr(found, name)) for name in (*LOOKS, "score")}
+
+
+def _root(interval: tuple[float, float]) -> tuple[float, float]:
+    return float(np.sqrt(interval[0])), float(np.sqrt(interval[1]))
+
+
+def _role(found: Distance) -> RoleValue:
+    return RoleValue(
+        value=found.distance,
+        interval=_root(found.energy_interval),
+        p_value=found.p_value,
+        note=f"rank {found.place} of {found.of}, 1 is farthest",
+    )
 
 
 def _words(judgement: Judgement, rank: Rank, original: Rank, direction: str) -> str:

@@ -19,8 +19,10 @@ Index = NDArray[np.int64]
 def request_evidence(inputs: EvaluationInputs, settings: EvaluationSettings) -> list[RequestEvidence]:
     """Evidence of every request, in the order given; level ``settings.level`` each, not corrected: it does not gate.
 
-    Under ``min_records`` records half of a request is not a set: half-kept models do not count, the planted set does.
+    Without oracles there is no place and no verdict: the accuracies alone. Under ``min_records`` records half of a request is not a set: half-kept models do not count, the planted set does.
     """
+    if not len(inputs.oracles):
+        return [_without_oracles(inputs, settings, name, positions) for name, positions in inputs.requests.items()]
     reference = OracleReference(inputs.forget_phi("oracles"), settings.variance_floor)
     return [_one(inputs, settings, reference, name, positions) for name, positions in inputs.requests.items()]
 
@@ -55,6 +57,21 @@ def _one(
         verdict=judgement.verdict,
         little_remembered=judgement.little_remembered,
         words=_words(judgement, ranks),
+    )
+
+
+def _without_oracles(
+    inputs: EvaluationInputs, settings: EvaluationSettings, name: str, positions: Index
+) -> RequestEvidence:
+    rows = inputs.forget[positions]
+    return RequestEvidence(
+        request_id=name,
+        records=rows.size,
+        forget_accuracy=accuracies(inputs, rows),
+        influence_rank={},
+        mia=request_loss_values(inputs, rows, settings),
+        verdict="no power",
+        words="no power: no model was retrained to compare this request with; the verdict is on the whole forget set",
     )
 
 

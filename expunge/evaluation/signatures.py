@@ -72,6 +72,8 @@ def not_approaching(
 def loss_barrier(barrier: float, between_oracles: ArrayLike) -> FailureSignature | None:
     """A barrier between unlearned model and oracle above every barrier between two oracles.
 
+    A warning, not a verdict: of n pairs beside it, a true oracle is above all with chance 1 / (n + 1).
+
     Raises:
         UsageError: no baseline, or numbers that are not finite.
     """
@@ -85,6 +87,14 @@ def loss_barrier(barrier: float, between_oracles: ArrayLike) -> FailureSignature
         return None
     return FailureSignature(
         name=BARRIER,
-        words=f"loss barrier {barrier:.3g}, between oracles at most {top:.3g}: the model is in another basin",
-        numbers={"barrier": float(barrier), "between_oracles": top, "pairs": baseline.size},
+        words=(
+            f"loss barrier {barrier:.3g}, between oracles at most {top:.3g}: the model is in another basin"
+            f" (a true oracle would show this 1 time in {baseline.size + 1})"
+        ),
+        numbers={
+            "barrier": float(barrier),
+            "between_oracles": top,
+            "pairs": baseline.size,
+            "chance": 1.0 / (baseline.size + 1),
+        },
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
-from expunge.evaluation.confidence import accuracy, share_interval
+from expunge.evaluation.confidence import accuracy, predicted_label, share_interval
 from expunge.evaluation.evidence import CheckResult, Control, Details, Power, RoleValue, Verdict
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.settings import MIN_ORACLES, EvaluationSettings
@@ -28,6 +29,9 @@ def accuracies(inputs: EvaluationInputs, rows: Index) -> dict[str, RoleValue]:
     for role, logits in (("original", inputs.original), ("unlearned", inputs.unlearned)):
         share = float(accuracy(logits[rows], targets))
         values[role] = RoleValue(value=share, interval=share_interval(round(share * rows.size), rows.size))
+    if not len(inputs.oracles):
+        values["oracle"] = RoleValue(note="no oracles")
+        return values
     own = np.asarray(accuracy(inputs.oracles[:, rows], targets))
     low, high = np.quantile(own, [0.05, 0.95])
     values["oracle"] = RoleValue(value=own.mean(), interval=(low, high), note="mean and 5 to 95 % of the oracles")
@@ -49,6 +53,9 @@ def utility_table(inputs: EvaluationInputs) -> dict[str, RoleValue]:
         for role, value in accuracies(inputs, rows).items():
             table[f"{group}_accuracy_{role}"] = value
         for role, logits in (("original", inputs.original), ("unlearned", inputs.unlearned)):
+            if not len(inputs.oracles):
+                table[f"{group}_gap_{role}"] = RoleValue(note="no oracles")
+                continue
             difference, interval = gap(inputs, logits, rows)
             table[f"{group}_gap_{role}"] = RoleValue(
                 value=difference, interval=interval, note="minus the oracles' mean"
@@ -84,8 +91,11 @@ def utility_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Che
     """The utility guard. Its negative control is a model that always answers the commonest class: it must fail.
 
     pass: the gap's interval above minus the margin, or the gap itself above it and not lower than the oracles' own;
-    fail: the interval wholly below, or the gap below it and lower than (almost) any oracle's; else no power.
+    fail: the interval wholly below, or the gap below it and lower than (almost) any oracle's; else no power. Without
+    oracles the original stands in for them.
     """
+    if not len(inputs.oracles):
+        return _against_the_original(inputs, settings)
     guard = _Guard(inputs, settings.utility_margin)
     unlearned = float(accuracy(inputs.unlearned[inputs.held_out], guard.targets))
     commonest = float(np.bincount(guard.targets).max() / guard.targets.size)
@@ -132,4 +142,57 @@ def utility_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Che
         margin=settings.utility_margin,
         words=words[verdict],
         details={"gaps": gaps, "oracle_accuracies": guard.own.tolist(), "indicative": guard.count < MIN_ORACLES},
+    )
+
+
+def _against_the_original(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
+    """The guard without oracles: held-out accuracy against the original's, by the records on which they differ.
+
+    The interval is normal, over held-out records: answers that only one of the two gets right (McNemar 1947). A
+    retrained model may itself be less accurate than the original, so this guard is stricter, and its words weaker.
+    """
+    rows, margin = inputs.held_out, settings.utility_margin
+    targets = inputs.targets[rows]
+    original = predicted_label(inputs.original[rows]) == targets
+
+    def gap_of(right: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
+        each = right.astype(np.float64) - original
+        half = float(norm.ppf(1 - settings.level)) * float(each.std()) / np.sqrt(rows.size)
+        return float(each.mean()), (float(each.mean() - half), float(each.mean() + half))
+
+    def verdict_of(right: NDArray[np.bool_]) -> Verdict:
+        _, (low, high) = gap_of(right)
+        return "pass" if low >= -margin else "fail" if high < -margin else "no power"
+
+    unlearned = predicted_label(inputs.unlearned[rows]) == targets
+    constant = targets == np.bincount(targets).argmax()
+    difference, interval = gap_of(unlearned)
+    control = Control(
+        expected="fail",
+        verdict=verdict_of(constant),
+        statistic=gap_of(constant)[0],
+        note="always the commonest class",
+    )
+    verdict = verdict_of(unlearned) if control.holds else "no power"
+    figures = (
+        f"held-out accuracy {unlearned.mean():.1%}, original {original.mean():.1%}, difference {100 * difference:+.1f}"
+        " points; no retrained model to compare with"
+    )
+    words = {
+        "pass": f"about as useful as the original ({figures})",
+        "fail": f"less useful than the original ({figures}, {100 * margin:g} allowed)",
+        "no power": f"no power: {100 * margin:g} points would not be seen for sure ({figures})",
+    }
+    return CheckResult(
+        name="utility",
+        title="Held-out accuracy against the original (no oracle)",
+        statistic=difference,
+        interval=interval,
+        values=accuracies(inputs, rows),
+        controls={"constant": control},
+        power=Power(note="the constant model is the negative control; there is no oracle for a positive one"),
+        verdict=verdict,
+        margin=margin,
+        words=words[verdict],
+        details={"against": "original", "level": settings.level},
     )

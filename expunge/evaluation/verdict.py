@@ -75,6 +75,19 @@ def oracles_needed(level: float) -> int:
     return math.ceil(1 / level - TOLERANCE) - 1
 
 
+def without_oracles(name: str, title: str, settings: EvaluationSettings) -> CheckResult:
+    """The result of a check that compares with oracles where there are none: no power, and how many it needs."""
+    note = f"no oracles, a verdict at level {settings.level:.3g} needs {oracles_needed(settings.level)}"
+    return CheckResult(
+        name=name,
+        title=title,
+        power=Power(note=note),
+        verdict="no power",
+        words=f"no power: {note}",
+        details={"oracles": 0, "oracles_needed": oracles_needed(settings.level)},
+    )
+
+
 def single_model_interval(
     difference: float, spread: float, oracles: int, confidence: float = 0.90
 ) -> tuple[float, float]:
@@ -119,6 +132,7 @@ def measured_power(held_back: Sequence[Standing], half_kept: Sequence[Standing],
         pass_given_oracle=_share([not standing.fails(level) for standing in held_back]),
         not_pass_given_half=_share([standing.fails(level) for standing in half_kept]),
         models=len(half_kept),
+        seen=[standing.fails(level) for standing in half_kept],
         note=note if half_kept else "no model with half of the forget set kept was given",
     )
 
@@ -165,6 +179,7 @@ def judge(
         if half is None:
             return result("no power", "no half-kept models: it is not known whether half forgotten would be seen")
         if half < settings.power_needed - TOLERANCE:
+            power = power.model_copy(update={"too_low": True})
             return result(
                 "no power",
                 f"half forgotten is seen in {half:.0%} of {power.models} models, {settings.power_needed:.0%} asked",

@@ -178,11 +178,22 @@ def quiet_evaluation(model: nn.Module) -> Iterator[None]:
     try:
         for layer, _ in modes:
             layer.training = False
-        with _unfused_attention(), torch.inference_mode(False), torch.enable_grad():
+        with _unfused_attention(), recurrent_backward(model), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for layer, training in modes:
             layer.training = training
+
+
+@contextlib.contextmanager
+def recurrent_backward(model: nn.Module) -> Iterator[None]:
+    """cuDNN's recurrent layers have no backward pass in eval mode: on a GPU they go without cuDNN meanwhile."""
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in model.modules())
+    if not (recurrent and any(p.is_cuda for p in model.parameters())):
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 _switch = threading.Lock()

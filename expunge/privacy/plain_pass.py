@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from expunge.privacy.batches import Inputs, call, count, map_tensors, rows
-from expunge.privacy.gradient_norms import plain, quiet_evaluation
+from expunge.privacy.gradient_norms import plain, quiet_evaluation, recurrent_backward
 from expunge.privacy.losses import Loss, losses
 from expunge.privacy.scorer import GradientNormScorer
 
@@ -90,9 +90,10 @@ def _norms(scorer: GradientNormScorer, batch: tuple[Any, ...]) -> None:
 
 
 def _plain_pass(model: nn.Module, loss: Loss, inputs: Inputs, targets: Any) -> None:
-    values = losses(loss, call(model, inputs), targets, count(inputs))
-    trained = [p for p in model.parameters() if p.requires_grad]
-    torch.autograd.grad(values.sum(), trained, allow_unused=True)
+    with recurrent_backward(model):
+        values = losses(loss, call(model, inputs), targets, count(inputs))
+        trained = [p for p in model.parameters() if p.requires_grad]
+        torch.autograd.grad(values.sum(), trained, allow_unused=True)
 
 
 def _first(batch: tuple[Any, ...], most: int) -> tuple[Any, ...]:

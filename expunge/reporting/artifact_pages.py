@@ -1,7 +1,7 @@
 """What does the dashboard show of an artifact? One page each for records, trajectory, norms, losses and documents.
 
-The pages of the unlearning documents (plan, run, evidence, decision, calibration) are in `decision_pages`; all of them
-can be imported from here.
+The pages of the unlearning documents are in `decision_pages` (plan, run, evidence, decision) and `calibration_page`;
+all of them can be imported from here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reporting.axes import finite, number
-from expunge.reporting.decision_pages import calibration_page, decision_page, evidence_page, plan_page, run_page
+from expunge.reporting.calibration_page import calibration_page
+from expunge.reporting.decision_pages import decision_page, evidence_page, plan_page, run_page
 from expunge.reporting.page import (
     Markup,
     badge,

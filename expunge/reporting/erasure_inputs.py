@@ -17,7 +17,7 @@ class RequestLine:
     Attributes:
         subject_kind: who or what was named (a person, a record, a data set); never an identity.
         difficulty_percentile: mean share, in percent, of all records that are easier to forget.
-        cost_share: this request's share of the cost, as a share of one retraining.
+        cost_share: cost of the run that answered it, and the others with it, as a share of one retraining.
         verdict: pass, fail or no power; any other words are shown as they are.
         words: the verdict in a sentence; due_at, regulation: as the ledger has them.
     """
@@ -48,6 +48,7 @@ class ErasureReportInputs:
             lists `destroyed` and `kept`, and `rescan` (`at`,
             `found`, `words`). Further keys are shown as they are.
         limits: sentences on what is not proven; those that follow from the evidence are added.
+        evidently: where Evidently's own page of the drift lies, relative to this page; empty: not linked.
     """
 
     run_id: str
@@ -66,6 +67,7 @@ class ErasureReportInputs:
     versions: Mapping[str, str] = field(default_factory=dict)
     seeds: Mapping[str, Any] = field(default_factory=dict)
     limits: Sequence[str] = ()
+    evidently: str = ""
 
     @property
     def retrained(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from expunge.reporting.cost_plots import loss_plot, plan_against_spent, steps_table
 from expunge.reporting.decision_pages import (
     METHODS,
     cost_table,
@@ -18,9 +19,11 @@ from expunge.reporting.erasure_words import all_limits, explain, found_count, he
 from expunge.reporting.evidence_parts import LEVELS, evidence_sections
 from expunge.reporting.page import (
     Markup,
+    block,
     bullets,
     code,
     definitions,
+    figures,
     folded,
     nested,
     notice,
@@ -33,10 +36,13 @@ from expunge.reporting.page import (
     table,
     verdict_badge,
 )
-from expunge.reporting.svg import StripRow, strip
 
 __all__ = ["ErasureReportInputs", "RequestLine", "erasure_report", "explain"]
 
+RETRAINED = (
+    " The model was trained without the records: a verdict of fail on one request says that its answers are unusual "
+    "among such models, as one in 20 is by chance, and not that it remembers."
+)
 PURGE_KEYS = ("artifacts", "destroyed", "kept", "rescan")
 
 
@@ -48,9 +54,9 @@ def erasure_report(inputs: ErasureReportInputs) -> str:
         paragraph(explain(inputs)),
         _facts(inputs),
         section("The requests", _requests(inputs)),
-        section("What it cost", _costs(inputs)),
-        section("Why this decision", paragraph(f"{inputs.decision.words}."), findings_table(inputs.decision)),
-        evidence_sections(inputs.evidence, inputs.drift),
+        section("What was planned, and what it took", _costs(inputs)),
+        section("Why this decision", paragraph(f"{inputs.decision.words}."), _findings(inputs)),
+        evidence_sections(inputs.evidence, inputs.drift, inputs.evidently),
         section("What was destroyed, and what was kept", _purge(inputs)),
         section("What this does not prove", bullets(all_limits(inputs))),
         section("To repeat it", _repeat(inputs)),
@@ -82,7 +88,7 @@ def _requests(inputs: ErasureReportInputs) -> str:
             line.difficulty_percentile,
             f"{line.predicted_steps} / {line.spent_steps}",
             percent(line.cost_share, 1),
-            verdict_badge(line.verdict),
+            verdict_badge(line.verdict, level=inputs.evidence.level),
             line.due_at,
             line.words,
         ]
@@ -97,21 +103,22 @@ def _requests(inputs: ErasureReportInputs) -> str:
         [[row[k] for k in shown] for row in rows],
         (2, 3, 4, 5),
         empty="This run answered no request.",
+        cards=True,
     ) + paragraph(
         "Verdicts on single requests stand beside the verdict on all records together, which decides. Harder than: the "
-        "share of all records that are easier to forget. Cost: this request's part, in percent of one retraining.",
+        "share of all records that are easier to forget. Cost: of the one run that answered them all, in percent of "
+        "one retraining." + (RETRAINED if inputs.retrained else ""),
         note=True,
     )
 
 
 def _costs(inputs: ErasureReportInputs) -> str:
-    cost = inputs.run.cost
-    rows = [StripRow(name.replace("_", " "), [share], "a") for name, share in cost.items()]
-    drawn = strip([*rows, StripRow("one retraining", [1.0], "b")], "retrainings") if len(rows) > 1 else ""
-    looks = len(inputs.run.looks)
     return (
-        cost_table(inputs.run)
-        + (f'<div class="figures"><figure>{drawn}</figure></div>' if drawn else "")
+        figures(plan_against_spent(inputs.plan, inputs.run), loss_plot(inputs.plan, inputs.run))
+        + figures(
+            block(subsection("Planned and spent", steps_table(inputs.plan, inputs.run))),
+            block(subsection("Everything counted", cost_table(inputs.run))),
+        )
         + paragraph(
             "Costs are in retrainings: records passed forward and backward. The run itself takes the unlearning;"
             " judging it takes models to compare with; scoring and calibration are done once a model.",
@@ -119,11 +126,7 @@ def _costs(inputs: ErasureReportInputs) -> str:
         )
         + definitions(
             {
-                "steps predicted": f"{inputs.plan.predicted_steps} [{inputs.plan.predicted_interval[0]}, "
-                f"{inputs.plan.predicted_interval[1]}] ({inputs.plan.interval_note})",
-                "steps spent": inputs.run.steps_spent,
-                "a retraining takes": plural(inputs.plan.retrain_steps, "step"),
-                "looks on the way": looks,
+                "looks on the way": len(inputs.run.looks),
                 "why it stopped": inputs.run.stop_reason,
                 "why this method": inputs.plan.reason,
             }
@@ -131,6 +134,10 @@ def _costs(inputs: ErasureReportInputs) -> str:
         + "".join(notice(warning, "unsure") for warning in inputs.plan.warnings)
         + folded("The whole plan", plan_definitions(inputs.plan))
     )
+
+
+def _findings(inputs: ErasureReportInputs) -> str:
+    return findings_table(inputs.decision, {check.name: check.title for check in inputs.evidence.checks})
 
 
 def _purge(inputs: ErasureReportInputs) -> str:
@@ -153,7 +160,8 @@ def _rescan(inputs: ErasureReportInputs) -> str:
     words = f"The search afterwards{f' ({at})' if at else ''} found "
     words += f"{plural(found, 'item')} that should be gone." if found else "none of the destroyed items."
     listed = inputs.rescan.get("found")
-    return notice(f"{words} {said or ''}".strip(), "bad" if found else "good") + (
+    said = f"{said[:1].upper()}{said[1:]}." if isinstance(said, str) and said else ""
+    return notice(f"{words} {said}".strip(), "bad" if found else "good") + (
         nested(listed) if found and isinstance(listed, list | tuple) else ""
     )
 

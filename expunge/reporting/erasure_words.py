@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from expunge.reporting.answer_words import DONE, alike, cost_words
 from expunge.reporting.erasure_inputs import ErasureReportInputs
-from expunge.reporting.page import Kind, percent, plural
+from expunge.reporting.page import Kind, plural
 
 # Fewest oracles for a 5 % level (METHOD section 7)
 ENOUGH_ORACLES = 19
 
-DONE = {
-    "fine_tune": "the model was trained further on all other data",
-    "noisy_fine_tune": "the model was trained further on all other data, with random noise added",
-    "rewind": "training was wound back to an earlier point and repeated from there without them",
-    "retrain": "the model was trained again from the very beginning without them",
+WEAKER = {
+    "pool": "Probably forgotten, on weaker evidence. ",
+    "oracle-free": "No trace found, on the weakest evidence. ",
 }
 
 
@@ -29,13 +28,15 @@ def headline(inputs: ErasureReportInputs) -> tuple[str, Kind]:
     if inputs.retrained:
         said = f"Forgotten by construction. The model was trained again without {records}."
         return f"{said} {outcome}", "good"
+    weaker = WEAKER.get(inputs.evidence.level, "")
     if inputs.little_remembered:
         said = (
-            f"Little was remembered. Hardly anything of {records} could be found in the original model, and no more "
-            "can be found in this one."
+            f"{weaker}Little was remembered. Hardly anything of {records} could be found in the original model, and no "
+            "more can be found in this one."
         )
         return f"{said} {outcome}", _colour(inputs)
-    said = f"Forgotten, as far as tests can tell. By its answers on {records}, this model {_alike(inputs)}."
+    start = weaker or "Forgotten, as far as tests can tell. "
+    said = f"{start}By its answers on {records}, this model {_alike(inputs)}."
     return f"{said} {outcome}", _colour(inputs)
 
 
@@ -44,7 +45,7 @@ def _is_check(inputs: ErasureReportInputs, finding: str) -> bool:
 
 
 def _colour(inputs: ErasureReportInputs) -> Kind:
-    return "unsure" if inputs.evidence.level == "oracle-free" else "good"
+    return "good" if inputs.evidence.level == "oracle" else "unsure"
 
 
 def _outcome(inputs: ErasureReportInputs) -> str:
@@ -54,15 +55,7 @@ def _outcome(inputs: ErasureReportInputs) -> str:
 
 
 def _alike(inputs: ErasureReportInputs) -> str:
-    count = inputs.evidence.oracles.count
-    if inputs.evidence.level == "oracle":
-        return f"cannot be told apart from {plural(count, 'model')} that never saw them"
-    if inputs.evidence.level == "pool":
-        return (
-            f"cannot be told apart from {plural(count, 'model')} that did not see them, which were trained on less "
-            "data (a weaker comparison)"
-        )
-    return "treats them like similar records that it never saw (the weakest kind of evidence: no comparison model)"
+    return alike(inputs.evidence.level, inputs.evidence.oracles.count)
 
 
 def explain(inputs: ErasureReportInputs) -> str:
@@ -106,15 +99,7 @@ def _result(inputs: ErasureReportInputs) -> str:
 
 def _cost(inputs: ErasureReportInputs) -> str:
     own = inputs.run.cost.get("unlearning")
-    if inputs.retrained or own is None:
-        return ""
-    everything = inputs.run.cost.get("everything")
-    counted = (
-        ""
-        if everything is None
-        else f" (with every model trained for comparison counted, {everything:.0f} times that work)"
-    )
-    return f"It took {percent(own, 0 if own >= 0.01 else 1)} of the work of training again from the beginning{counted}."
+    return "" if inputs.retrained else cost_words(own, inputs.run.cost.get("everything"))
 
 
 def _use(inputs: ErasureReportInputs) -> str:
@@ -149,12 +134,18 @@ def all_limits(inputs: ErasureReportInputs) -> list[str]:
             "The guarantee is empirical: tests found no difference. Another, better attack could find one; only "
             "training again without the records excludes that."
         )
-    if inputs.evidence.level != "oracle":
+    if inputs.evidence.level == "pool":
         limits.append(
-            f"The evidence is at level {inputs.evidence.level}, which is weaker than models retrained for this run."
+            "The evidence is at level pool: the models compared with were trained once, on less data, and not for "
+            "these records. A model retrained without exactly these records would show more."
+        )
+    if inputs.evidence.level == "oracle-free":
+        limits.append(
+            "The evidence is at level oracle-free: no model was retrained to compare with. Records that merely differ "
+            "from those compared with look remembered, or forgotten, without being so."
         )
     count = inputs.evidence.oracles.count
-    if count < ENOUGH_ORACLES:
+    if count < ENOUGH_ORACLES and inputs.evidence.level != "oracle-free":
         limits.append(
             f"Only {plural(count, 'comparison model')}: the figures are indicative. A 5 % level needs {ENOUGH_ORACLES}."
         )

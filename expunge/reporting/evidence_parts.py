@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from expunge.evaluation.evidence import CheckResult, Evidence, RequestEvidence, RoleValue
+from expunge.reporting.advice import what_to_do
+from expunge.reporting.drift_parts import drift_section
 from expunge.reporting.evidence_plots import evidence_plots, requests_plot
+from expunge.reporting.model_plots import GROUPS
 from expunge.reporting.page import (
+    Markup,
     badge,
     bullets,
     folded,
-    nested,
+    html,
     notice,
     number,
     paragraph,
@@ -31,17 +35,15 @@ LEVELS = {
     "oracle-free": "without any retrained model, only against similar records that the model never saw; this is the "
     "weakest level of evidence",
 }
-GROUPS = {"forget": "forgotten", "retain": "kept", "held_out": "held out"}
-COLUMNS = {
-    "true_class_confidence": "confidence",
-    "loss": "loss",
-    "margin": "margin",
-    "predicted_label": "predicted label",
+CONTROLS = {
+    "original": "the original",
+    "oracle": "a held-back oracle",
+    "constant": "a model with one answer for all",
 }
 
 
-def evidence_sections(evidence: Evidence, drift: Mapping[str, Any] | None = None) -> str:
-    """Everything measured, from verdicts to drift."""
+def evidence_sections(evidence: Evidence, drift: Mapping[str, Any] | None = None, evidently: str = "") -> str:
+    """Everything measured, from verdicts to drift. `evidently`: where Evidently's own page lies, as a relative link."""
     return "".join(
         [
             section("The tests", level_notice(evidence), checks_table(evidence)),
@@ -49,7 +51,7 @@ def evidence_sections(evidence: Evidence, drift: Mapping[str, Any] | None = None
             section("Accuracy", accuracy_table(evidence.utility)),
             requests_section(evidence),
             controls_section(evidence),
-            drift_section(evidence, drift or {}),
+            drift_section(evidence, drift or {}, evidently),
             section("Warnings", *(notice(f"{w.name}: {w.words}", "unsure") for w in evidence.warnings)),
             section("The models that judged", oracles_part(evidence)),
         ]
@@ -76,27 +78,53 @@ def checks_table(evidence: Evidence) -> str:
     """One line a check."""
     rows = [
         [
-            check.title,
-            "decides" if check.gating else "reported",
-            verdict_badge(check.verdict, check.little_remembered and check.verdict == "pass"),
-            with_interval(check.statistic, check.interval),
-            check.p_value,
-            check.margin,
-            evidence.level,
-            check.words,
+            Markup(f"{html(check.title)} <small>({'decides' if check.gating else 'reported'})</small>"),
+            verdict_badge(check.verdict, check.little_remembered and check.verdict == "pass", evidence.level),
+            _figure(check),
+            _controls(check),
+            percent(check.power.not_pass_given_half) if check.power.not_pass_given_half is not None else "",
+            _sentence(check, evidence),
         ]
         for check in evidence.checks
     ]
-    return table(
-        ["test", "role", "verdict", "figure [90 % interval]", "p", "margin", "level", "in words"],
-        rows,
-        (3, 4, 5),
-        empty="No test was run.",
-    ) + paragraph(
+    head = ["test", "verdict", "figure [90 %]", "controls", "half is seen", "in words"]
+    return table(head, rows, (2, 4), empty="No test was run.", cards=True) + paragraph(
         "p is the rank of this model among the oracles: 1 of n + 1 means that none of n oracles is as far away. "
-        "'No power' means that the test could not have told, which is not a pass.",
+        "Controls: models whose truth is known, in detail below. Half is seen: how often the test noticed models that "
+        "kept half of the records. 'No power' means that the test could not have told, which is not a pass.",
         note=True,
     )
+
+
+def _figure(check: CheckResult) -> Markup:
+    """The statistic, its interval, its rank and its margin, one below the other."""
+    lines = [number(check.statistic)]
+    if check.interval is not None:
+        lines.append(f"[{number(check.interval[0])}, {number(check.interval[1])}]")
+    small = [f"p {number(check.p_value)}"] if check.p_value is not None else []
+    small += [f"margin {number(check.margin)}"] if check.margin is not None else []
+    return Markup("<br>".join(lines) + (f"<br><small>{', '.join(small)}</small>" if small else ""))
+
+
+def _controls(check: CheckResult) -> Markup:
+    """Each control with whether it came out as it must."""
+    words = {"original": "original", "oracle": "oracle", "constant": "constant answer"}
+    lines = [
+        f"{html(words.get(role, role))} {html(_did(control.verdict))}: "
+        + ("right" if control.holds else f"must {html(control.expected)}")
+        for role, control in check.controls.items()
+    ]
+    return Markup(f'<span class="line">{"<br>".join(lines)}</span>') if lines else Markup("none")
+
+
+def _did(verdict: str) -> str:
+    return {"pass": "passes", "fail": "fails"}.get(verdict, "undecided")
+
+
+def _sentence(check: CheckResult, evidence: Evidence) -> str:
+    """The check's words, and where it could not tell, what would let it."""
+    todo = what_to_do(check, evidence)
+    return f"{check.words}. What to do: {todo}" if todo else check.words
 
 
 def accuracy_table(utility: Mapping[str, RoleValue]) -> str:
@@ -110,7 +138,7 @@ def accuracy_table(utility: Mapping[str, RoleValue]) -> str:
     if not rows:
         return ""
     head = ["records", "original", "this model", "oracles", "this model minus oracles (points)"]
-    return table(head, rows, (1, 2, 3, 4)) + paragraph(
+    return table(head, rows, (1, 2, 3, 4), cards=True) + paragraph(
         "In brackets: 95 % intervals over records for the two models, the middle 90 % of the oracles, and a 90 % "
         "interval over training runs for the difference.",
         note=True,
@@ -141,7 +169,7 @@ def requests_section(evidence: Evidence) -> str:
         [
             request.request_id,
             request.records,
-            verdict_badge(request.verdict, request.little_remembered and request.verdict == "pass"),
+            verdict_badge(request.verdict, request.little_remembered and request.verdict == "pass", evidence.level),
             *(_rank(request, role) for role in ("original", "unlearned", "oracle")),
             request.words,
         ]
@@ -170,8 +198,8 @@ def requests_section(evidence: Evidence) -> str:
             "the records; the p-value is the rank as a share.",
         ),
         requests_plot(evidence),
-        table(rank_head, ranks, (1, 3, 4, 5)),
-        table(share_head, shares, (1, 2, 3)),
+        table(rank_head, ranks, (1, 3, 4, 5), cards=True),
+        table(share_head, shares, (1, 2, 3), cards=True),
         single if places else "",
     )
 
@@ -205,69 +233,42 @@ def controls_section(evidence: Evidence) -> str:
             held = badge("as expected", "good") if control.holds else badge("not as expected", "bad")
             controls.append([check.title, _control_name(role), control.expected, control.verdict, held, control.note])
         power.append([check.title, *_power(check)])
+    wrong = [f"{row[0]}: {row[1]} must {row[2]}, and did not" for row in controls if row[2] != row[3]]
+    said = f"All {plural(len(controls), 'control')} came out as they must." if controls else "No control was run."
     return section(
         "Can the tests be believed?",
         paragraph(
             "Each test was also run on models whose truth is known. The original must fail it; an oracle that was held "
             "back from the reference must pass it. Otherwise its verdict counts for nothing."
         ),
-        table(["test", "control", "must", "did", "holds", "note"], controls, empty="No control was run."),
-        subsection(
-            "Power",
-            table(
-                ["test", "an oracle passes", "half forgotten is noticed", "models that kept half", "note"],
-                power,
-                (1, 2, 3),
-                empty="Not measured.",
+        notice(f"{len(wrong)} of {plural(len(controls), 'control')} did not come out as they must.", "bad")
+        if wrong
+        else paragraph(said),
+        bullets(wrong),
+        folded(
+            "Every control, and how often half forgotten would be seen",
+            table(["test", "control", "must", "did", "holds", "note"], controls, empty="None was run.", cards=True),
+            subsection(
+                "Power",
+                table(
+                    ["test", "an oracle passes", "half forgotten is noticed", "models that kept half", "note"],
+                    power,
+                    (1, 2, 3),
+                    empty="Not measured.",
+                    cards=True,
+                ),
             ),
         ),
     )
 
 
 def _control_name(role: str) -> str:
-    names = {"original": "the original", "oracle": "held-back oracles", "constant": "a model with one answer for all"}
-    return names.get(role, role)
+    return CONTROLS.get(role, role)
 
 
 def _power(check: CheckResult) -> list[object]:
     power = check.power
     return [percent(power.pass_given_oracle), percent(power.not_pass_given_half), power.models, power.note]
-
-
-def drift_section(evidence: Evidence, drift: Mapping[str, Any]) -> str:
-    """Which predictions moved, against one oracle; what two oracles differ by is the yardstick."""
-    check = next((c for c in evidence.checks if c.name == "drift"), None)
-    table_rows = check.details.get("table") if check else None
-    rows = [row for row in table_rows if isinstance(row, dict)] if isinstance(table_rows, list) else []
-    body = [
-        [
-            GROUPS.get(str(row.get("group")), str(row.get("group"))),
-            COLUMNS.get(str(row.get("column")), str(row.get("column"))),
-            row.get("original"),
-            row.get("value"),
-            row.get("threshold"),
-            badge("more than oracles differ", "unsure") if row.get("exceeded") else badge("within", "good"),
-        ]
-        for row in rows
-    ]
-    head = ["records", "prediction", "original", "this model", "oracle pairs, 95 %", "reading"]
-    notes = check.details.get("notes") if check else None
-    words = [str(note) for note in notes] if isinstance(notes, list) else []
-    reference = check.details.get("reference") if check else None
-    known = {f"{row.get('group')} {row.get('column')}" for row in rows}
-    rest = {name: value for name, value in drift.items() if name not in known}
-    return section(
-        "What changed in the predictions",
-        paragraph(f"{check.words[:1].upper()}{check.words[1:]}." if check else ""),
-        table(head, body, (2, 3, 4)) if body else "",
-        paragraph(
-            f"Evidently's distances (Wasserstein; Jensen-Shannon for labels) from one oracle ({reference}).", note=True
-        )
-        if body
-        else "",
-        bullets(words),
-        nested(rest) if rest else "",
-    )
 
 
 def oracles_part(evidence: Evidence) -> str:

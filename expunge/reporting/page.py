@@ -10,10 +10,12 @@ from expunge.reporting.axes import number
 from expunge.reporting.escaping import escape
 from expunge.reporting.style import style_sheet
 
-Kind = Literal["good", "bad", "unsure", "plain"]
+Kind = Literal["good", "bad", "unsure", "plain", "weak"]
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
+RELATIVE = re.compile(r"(?!/)[A-Za-z0-9._/-]+")  # no scheme, no host, no query
 LONG_LIST = 40
 WORDY = 40
+WEAKER = {"pool": "weaker: pool", "oracle-free": "weakest: no oracle"}
 
 
 class Markup(str):
@@ -70,10 +72,13 @@ def badge(words: str, kind: Kind = "plain") -> Markup:
     return Markup(f'<span class="badge {kind}">{escape(words)}</span>')
 
 
-def verdict_badge(verdict: str, little: bool = False) -> Markup:
-    """pass, fail or no power, in its colour."""
+def verdict_badge(verdict: str, little: bool = False, level: str = "oracle") -> Markup:
+    """pass, fail or no power, in its colour; a pass at a weaker level of evidence says so, and is not filled in."""
     kinds: dict[str, Kind] = {"pass": "good", "fail": "bad", "no power": "unsure"}
-    return badge("pass: little was remembered" if little else verdict, kinds.get(verdict, "plain"))
+    words, kind = "pass: little was remembered" if little else verdict, kinds.get(verdict, "plain")
+    if verdict == "pass" and level in WEAKER:
+        return badge(f"{words} ({WEAKER[level]})", "weak")
+    return badge(words, kind)
 
 
 def code(words: str, short: int = 0) -> Markup:
@@ -82,13 +87,29 @@ def code(words: str, short: int = 0) -> Markup:
     return Markup(f'<code title="{escape(words)}">{escape(shown)}</code>')
 
 
+def link(place: str, words: str) -> Markup:
+    """A link to another file of the same folder tree; words alone where `place` is an address or runs something."""
+    if not RELATIVE.fullmatch(place):
+        return Markup(escape(words))
+    return Markup(f'<a href="{escape(place)}">{escape(words)}</a>')
+
+
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[object]], numeric_columns: Collection[int] = (), empty: str = "None."
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    numeric_columns: Collection[int] = (),
+    empty: str = "None.",
+    cards: bool = False,
 ) -> str:
-    """A table that scrolls sideways by itself on a phone; `empty` is said where it has no rows."""
+    """A table that scrolls sideways by itself on a phone; `cards`: there, each row becomes a card with the titles
+    beside the values. `empty` is said where it has no rows.
+    """
+    names = [f' data-name="{escape(title)}"' if cards and title else "" for title in head]
     body = [
         "<tr>"
-        + "".join(f"<td{_cell_class(c, cell, numeric_columns)}>{html(cell)}</td>" for c, cell in enumerate(row))
+        + "".join(
+            f"<td{_cell_class(c, cell, numeric_columns)}{names[c]}>{html(cell)}</td>" for c, cell in enumerate(row)
+        )
         + "</tr>"
         for row in rows
     ]
@@ -99,7 +120,7 @@ def table(
         for c, title in enumerate(head)
     )
     return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{titles}</tr></thead>'
+        f'<div class="wide{" cards" if cards else ""}" tabindex="0"><table><thead><tr>{titles}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -135,6 +156,11 @@ def figures(*drawn: str) -> str:
     """Plots beside each other where there is room."""
     inside = "".join(drawn)
     return f'<div class="figures">{inside}</div>' if inside else ""
+
+
+def block(*parts: str) -> str:
+    """Several parts as one, where parts stand beside each other."""
+    return f"<div>{''.join(parts)}</div>"
 
 
 def plural(count: int, noun: str) -> str:

@@ -26,9 +26,10 @@ _RULES = """
 .expunge th,.expunge td{text-align:left;vertical-align:top;padding:5px 12px 5px 0;border-bottom:1px solid var(--rule);
  overflow-wrap:normal}
 .expunge td.words{min-width:15em;overflow-wrap:anywhere}
-.expunge td.t{white-space:nowrap}
+.expunge td.t,.expunge .line{white-space:nowrap}
 .expunge th{color:var(--soft);font-weight:600}
-.expunge td.n,.expunge th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.expunge td.n,.expunge th.n{text-align:right;font-variant-numeric:tabular-nums}
+.expunge td.n{white-space:nowrap}
 .expunge dl{display:grid;grid-template-columns:minmax(9em,max-content) 1fr;gap:3px 18px;font-size:.92rem;margin:.7em 0}
 .expunge dt{color:var(--soft)}
 .expunge dd{margin:0;min-width:0}
@@ -45,6 +46,9 @@ _RULES = """
 .expunge .badge.good{background:var(--good-bg);color:var(--good)}
 .expunge .badge.bad{background:var(--bad-bg);color:var(--bad)}
 .expunge .badge.unsure{background:var(--unsure-bg);color:var(--unsure)}
+.expunge .badge.weak{background:transparent;color:var(--ink);border:1px dashed var(--soft);white-space:normal}
+.expunge a{color:var(--a)}
+.expunge small{color:var(--soft)}
 .expunge .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr));gap:8px 24px}
 .expunge figure{margin:.6em 0;min-width:0}
 .expunge ul.legend{list-style:none;margin:.2em 0;padding:0;display:flex;flex-wrap:wrap;gap:2px 16px;font-size:.82rem;
@@ -68,6 +72,11 @@ _RULES = """
 .expunge svg .node{fill:var(--card);stroke:var(--soft);stroke-width:1.3}
 .expunge svg .node.destroyed{fill:var(--bg);stroke:var(--bad);stroke-dasharray:5 3}
 .expunge svg .node.kept{fill:var(--unsure-bg);stroke:var(--unsure)}
+.expunge svg polyline.thin{stroke-width:1;stroke-opacity:.75}
+.expunge svg polyline.dashed{stroke-dasharray:6 4}
+.expunge svg .whisker{stroke:var(--ink);stroke-width:1.4}
+.expunge svg text.over{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}
+.expunge svg text.over.small{fill:var(--ink)}
 .expunge svg text.struck{text-decoration:line-through;fill:var(--soft)}
 .expunge svg text.small{font-size:10.5px;fill:var(--soft)}
 .expunge svg text.small.destroyed{fill:var(--bad)}
@@ -77,10 +86,19 @@ _RULES = """
 .expunge svg .tip{fill:var(--grey);stroke:none}
 .expunge td code{white-space:nowrap}
 .expunge del{color:var(--soft)}
+@media screen and (max-width:640px){.expunge .cards,.expunge .cards table{overflow:visible;min-width:0}
+ .expunge .cards table,.expunge .cards tbody,.expunge .cards tr,.expunge .cards td{display:block;text-align:left}
+ .expunge .cards thead{display:none}
+ .expunge .cards tr{border:1px solid var(--rule);border-radius:5px;padding:7px 10px;margin:0 0 9px}
+ .expunge .cards td,.expunge .cards td.words,.expunge .cards td.n{border:0;padding:1px 0;min-width:0;text-align:left;
+  white-space:normal;overflow-wrap:anywhere}
+ .expunge .cards td:empty{display:none}
+ .expunge .cards td[data-name]::before{content:attr(data-name) ": ";color:var(--soft)}
+ .expunge .cards td:first-child{font-weight:600}.expunge .cards td:first-child::before{content:none}}
 @media (max-width:520px){.expunge dl{grid-template-columns:1fr}.expunge dd{margin-bottom:5px}
- .expunge main{padding:14px 14px 36px}.expunge h1{font-size:1.35rem}}
+ .expunge svg.plot text{font-size:14px}.expunge main{padding:14px 14px 36px}.expunge h1{font-size:1.35rem}}
 @media print{.expunge main{max-width:none;padding:0}.expunge table{font-size:.7rem}
- .expunge td.words{min-width:8em}.expunge th.n{white-space:normal}.expunge .wide{overflow:visible}
+ .expunge td.words{min-width:8em}.expunge .wide{overflow:visible}
  .expunge svg.natural{max-width:100%;height:auto}.expunge figure,.expunge tr,.expunge .notice{break-inside:avoid}
  .expunge h2,.expunge h3{break-after:avoid}.expunge{print-color-adjust:exact;-webkit-print-color-adjust:exact}
  .expunge details::details-content{content-visibility:visible;height:auto}}

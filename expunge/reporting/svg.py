@@ -23,13 +23,17 @@ GREYS = 16
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; `kind` is its colour class (a, b, c, d, e or grey); `step`: constant up to the next point."""
+    """One curve; `kind` is its colour class (a, b, c, d, e or grey); `step`: constant up to the next point.
+
+    `style`: further classes, `thin` or `dashed`.
+    """
 
     x: Sequence[float]
     y: Sequence[float]
     kind: str = "a"
     name: str = ""
     step: bool = False
+    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,14 @@ class Band:
 
 @dataclass(frozen=True)
 class StripRow:
-    """One row of a strip plot: points, or one value with its interval."""
+    """One row of a strip plot: points, or one value with its interval; `under`: others below them, kind and value."""
 
     label: str
     points: Sequence[float | None]
     kind: str = "grey"
     interval: tuple[float, float] | None = None
     name: str = ""
+    under: tuple[str, float] | None = None
 
 
 def text(x: float, y: float, words: str, style: str = "tick", anchor: str = "middle", extra: str = "") -> str:
@@ -129,33 +134,47 @@ def curves(
     xs = [v for line in lines for v in line.x] + [v for band in bands for v in band.x] + [place for place, _ in marks]
     ys = [v for line in lines for v in line.y] + [v for band in bands for v in (*band.low, *band.high)]
     log = wants_log(ys)
-    x, y = axis(xs, LEFT, WIDTH - RIGHT), axis(ys, height - BOTTOM, TOP, log)
+    x, y = axis(xs, LEFT, WIDTH - RIGHT), axis(ys, height - BOTTOM, TOP + 16 * len(marks), log)
     parts = frame(x, y, x_label, y_label + (" (log)" if log else ""))
-    for band in bands:
-        upper = [p for p in zip(band.x, band.high, band.low, strict=True) if _drawable(p, log)]
-        there = [f"{x(a):.1f},{y(b):.1f}" for a, b, _ in upper]
-        back = [f"{x(a):.1f},{y(c):.1f}" for a, _, c in reversed(upper)]
-        if there:
-            parts.append(
-                f'<polygon class="band-{band.kind}" points="{" ".join(there + back)}">'
-                f"<title>{escape(band.name)}</title></polygon>"
-            )
-    for line in lines:
-        points = [(x(a), y(b)) for a, b in zip(line.x, line.y, strict=True) if _drawable((a, b), log)]
-        if line.step:
-            points = [p for i, (a, b) in enumerate(points) for p in ([(a, points[i - 1][1])] if i else []) + [(a, b)]]
-        if len(points) == 1:
-            parts.append(f'<circle class="fill-{line.kind}" cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3"/>')
-        elif points:
-            path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-            parts.append(
-                f'<polyline class="line-{line.kind}" points="{path}"><title>{escape(line.name)}</title></polyline>'
-            )
-    for place, words in marks:
-        parts.append(f'<line class="mark" x1="{x(place):.1f}" x2="{x(place):.1f}" y1="{TOP}" y2="{y.start:.1f}"/>')
-        right = x(place) > WIDTH / 2
-        parts.append(text(x(place) + (-4 if right else 4), TOP + 11, words, "tick", "end" if right else "start"))
+    parts += [band_polygon(band, x, y, log) for band in bands]
+    parts += [polyline(line, x, y, log) for line in lines]
+    parts += [mark(x(place), words, y.start, TOP + 8 + 16 * k) for k, (place, words) in enumerate(marks)]
     return drawing(WIDTH, height, parts, f"{y_label} by {x_label}")
+
+
+def band_polygon(band: Band, x: Axis, y: Axis, log: bool = False) -> str:
+    """The area between two curves on two axes."""
+    upper = [p for p in zip(band.x, band.high, band.low, strict=True) if _drawable(p, log)]
+    there = [f"{x(a):.1f},{y(b):.1f}" for a, b, _ in upper]
+    back = [f"{x(a):.1f},{y(c):.1f}" for a, _, c in reversed(upper)]
+    if not there:
+        return ""
+    return (
+        f'<polygon class="band-{band.kind}" points="{" ".join(there + back)}">'
+        f"<title>{escape(band.name)}</title></polygon>"
+    )
+
+
+def polyline(line: Line, x: Axis, y: Axis, log: bool = False) -> str:
+    """One curve on two axes, a dot where it has one point; `log`: y is logarithmic."""
+    points = [(x(a), y(b)) for a, b in zip(line.x, line.y, strict=True) if _drawable((a, b), log)]
+    if line.step:
+        points = [p for i, (a, b) in enumerate(points) for p in ([(a, points[i - 1][1])] if i else []) + [(a, b)]]
+    if len(points) == 1:
+        return f'<circle class="fill-{line.kind}" cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3"/>'
+    if not points:
+        return ""
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+    style = f"line-{line.kind}{' ' if line.style else ''}{line.style}"
+    return f'<polyline class="{style}" points="{path}"><title>{escape(line.name)}</title></polyline>'
+
+
+def mark(place: float, words: str, bottom: float, height: float = TOP + 11) -> str:
+    """A dashed vertical line at a pixel, with a word beside it."""
+    right = place > WIDTH / 2
+    return f'<line class="mark" x1="{place:.1f}" x2="{place:.1f}" y1="{TOP}" y2="{bottom:.1f}"/>' + text(
+        place + (-5 if right else 5), height, words, "over", "end" if right else "start"
+    )
 
 
 def _drawable(values: Sequence[float], log: bool) -> bool:
@@ -166,10 +185,10 @@ def _drawable(values: Sequence[float], log: bool) -> bool:
 
 def strip(rows: Sequence[StripRow], x_label: str, zone: tuple[float, float] | None = None) -> str:
     """One row of points each, or a value with its interval; `zone` is shaded (a margin, or the oracles' range)."""
-    label_width = min(150.0, 24 + 6.7 * max((len(row.label) for row in rows), default=0))
+    label_width = min(168.0, 24 + 6.7 * max((len(row.label) for row in rows), default=0))
     step = 30
     height = TOP + step * max(1, len(rows)) + BOTTOM
-    values: list[float | None] = [v for row in rows for v in row.points]
+    values: list[float | None] = [v for row in rows for v in (*row.points, *(row.under or ())[1:])]
     values += [v for row in rows if row.interval for v in row.interval] + list(zone or ())
     x = axis(values, label_width, WIDTH - RIGHT)
     parts = []
@@ -184,7 +203,13 @@ def strip(rows: Sequence[StripRow], x_label: str, zone: tuple[float, float] | No
         )
     for i, row in enumerate(rows):
         middle = TOP + step * (i + 0.5)
-        parts.append(text(label_width - 8, middle + 4, clipped(row.label, 19), "name", "end"))
+        parts.append(text(label_width - 8, middle + 4, clipped(row.label, 22), "name", "end"))
+        if row.under and _drawable(row.under[1:], False):
+            words = f"{row.label}: {number(float(row.under[1]))}"
+            parts.append(
+                f'<circle class="dot-{row.under[0]}" cx="{x(row.under[1]):.1f}" cy="{middle:.1f}" r="5.0">'
+                f"<title>{escape(words)}</title></circle>"
+            )
         if row.interval and _drawable(row.interval, False):
             a, b = x(row.interval[0]), x(row.interval[1])
             parts.append(f'<line class="line-{row.kind}" x1="{a:.1f}" x2="{b:.1f}" y1="{middle}" y2="{middle}"/>')

@@ -92,6 +92,7 @@ def calibrate(
     planted_held_back: int,
     level: float = 0.05,
     seed: int,
+    device: str = "cpu",
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[BudgetPredictor, PlantedOutputs]:
     """Run the pilots and fit the predictor. `table` must hold the training records of the trajectory.
@@ -101,13 +102,13 @@ def calibrate(
         level: of one gating test.
         report: called with (what is running, steps done, steps in all).
     """
-    procedure = Procedure.of(trajectory)
+    procedure = Procedure.of(trajectory, device)
     rows = table.rows(trajectory.record_ids)
     sets = pilot_sets(losses, settings, seed)
     names = list(sets)
     forget = {name: table.rows(ids) for name, ids in sets.items()}
     retain = {name: np.setdiff1d(rows, forget[name]) for name in names}
-    original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), table)
+    original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), table, device)
 
     counts = dict.fromkeys(names, settings.oracles)
     counts[names[0]] = max(settings.oracles, planted_oracles + planted_held_back)
@@ -117,7 +118,7 @@ def calibrate(
         for i in range(counts[name])
     ]
     logits = train_stacked(
-        procedure.spec, table, procedure.config, jobs, procedure.sampling_rate,
+        procedure.spec, table, procedure.config, jobs, procedure.sampling_rate, device=device,
         progress=lambda d, t: report("oracles of the pilot sets", d, t),
     ).logits(table)  # fmt: skip
     ends = np.cumsum([counts[name] for name in names])
@@ -125,7 +126,7 @@ def calibrate(
 
     measured: dict[str, list[PilotCandidate]] = {name: [] for name in names}
     for method, amount in _candidates(trajectory, settings):
-        runs = _unlearn_all(trajectory, table, method, amount, retain, settings.runs, seed, report)
+        runs = _unlearn_all(trajectory, procedure, table, method, amount, retain, settings.runs, seed, report)
         for name in names:
             left = [_left(run, original, oracles[name], table.targets, forget[name]) for run in runs[name]]
             measured[name].append(
@@ -184,6 +185,7 @@ def _candidates(trajectory: Trajectory, settings: CalibrationSettings) -> list[t
 
 def _unlearn_all(
     trajectory: Trajectory,
+    procedure: Procedure,
     table: RecordTable,
     method: str,
     amount: int,
@@ -193,7 +195,6 @@ def _unlearn_all(
     report: Callable[[str, int, int], None],
 ) -> dict[str, NDArray[np.float32]]:
     """Every pilot set forgotten `runs` times in one stack: logits [runs, n, classes] by set."""
-    procedure = Procedure.of(trajectory)
     continuation = METHODS[method].continuation(trajectory, amount, seed)
     jobs = [
         StackedJob(derived_seed(seed, f"pilot:{method}:{amount}:{name}", i), rows)
@@ -201,7 +202,8 @@ def _unlearn_all(
         for i in range(runs)
     ]
     logits = train_stacked(
-        procedure.spec, table, continuation.config, jobs, procedure.sampling_rate, start=continuation.start,
+        procedure.spec, table, continuation.config, jobs, procedure.sampling_rate,
+        start=continuation.start, device=procedure.device,
         progress=lambda d, t: report(f"{method} {amount}", d, t),
     ).logits(table)  # fmt: skip
     return dict(zip(retain, np.split(logits, len(retain)), strict=True))

@@ -30,6 +30,7 @@ def forget(
     seed: int,
     facts: Mapping[str, Any],
     report: Report = lambda what, done, total: None,
+    device: str = "cpu",
 ) -> tuple[UnlearningRun, Trajectory]:
     """Carry out `plan` and return the run and the new trajectory, its contaminated prefix as tombstones.
 
@@ -40,7 +41,7 @@ def forget(
     """
     reference, look_seeds = None, []
     if plan.method != "retrain":
-        procedure = Procedure.of(trajectory)
+        procedure = Procedure.of(trajectory, device)
         made = train_references(
             procedure, table, retain.record_ids, (), {"look": look_oracles}, seed, table.select(forget_ids),
             lambda done, total: report("look oracles", done, total),
@@ -48,10 +49,11 @@ def forget(
         look_seeds = made.seeds["look"]
         looks = len(plan.attempts) if plan.method == "rewind" else FINE_TUNE_LOOKS
         chosen = table.select(forget_ids)
-        original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), chosen)
-        reference = LookReference(procedure.spec, chosen, original, made.look, plan.target, level / max(1, looks))
+        original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), chosen, device)
+        own = level / max(1, looks)
+        reference = LookReference(procedure.spec, chosen, original, made.look, plan.target, own, device)
     run, result = unlearn(
-        plan, trajectory, retain, reference, directory, seed=seed, facts=facts,
+        plan, trajectory, retain, reference, directory, seed=seed, facts=facts, device=device,
         progress=lambda done, total: report("unlearning", done, total),
     )  # fmt: skip
     run = run.model_copy(update={"seeds": {**run.seeds, "look": look_seeds}})

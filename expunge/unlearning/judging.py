@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from expunge.data import RecordTable
+from expunge.errors import UsageError
 from expunge.evaluation.confidence import phi
 from expunge.evaluation.inputs import EvaluationInputs, PlantedSet
+from expunge.evaluation.loss_paths import BarrierPaths
 from expunge.training import predict
 from expunge.unlearning.calibration import PlantedOutputs
 from expunge.unlearning.methods import Procedure
+from expunge.unlearning.reference_pool import ReferencePool
 from expunge.unlearning.references import References
 
 
@@ -30,6 +34,8 @@ def evaluation_inputs(
     look_ids: Sequence[str],
     cross_fitted: NDArray[np.float32],
     planted: PlantedOutputs | None,
+    pool: ReferencePool | None = None,
+    barriers: BarrierPaths | None = None,
 ) -> EvaluationInputs:
     """Outputs on every record of `table`: forget and retain records were trained on, all others are held out.
 
@@ -37,6 +43,7 @@ def evaluation_inputs(
         original, unlearned: parameters and buffers.
         look_ids: names of the models that chose or stopped; they never judge.
         cross_fitted: logits [repeats, n, classes] of models that did not train on the record, for matching.
+        pool: what it says of the same records is passed on; it must know them all. barriers: passed on.
     """
     forget = table.rows(sorted(forget_ids))
     training = table.rows(training_ids)
@@ -49,19 +56,44 @@ def evaluation_inputs(
         forget=forget,
         retain=np.setdiff1d(training, forget),
         held_out=np.setdiff1d(np.arange(len(table)), training),
-        original=predict(procedure.spec, original, table).astype(np.float64),
-        unlearned=predict(procedure.spec, unlearned, table).astype(np.float64),
+        original=predict(procedure.spec, original, table, procedure.device).astype(np.float64),
+        unlearned=predict(procedure.spec, unlearned, table, procedure.device).astype(np.float64),
         oracles=references.verdict.astype(np.float64),
         held_back=references.held_back.astype(np.float64),
         half_kept=references.half_kept.astype(np.float64),
         difficulty=difficulty,
         requests={r: np.array(sorted(position[i] for i in ids), dtype=np.int64) for r, ids in requests.items()},
         planted=None if planted is None else _planted(planted, table, difficulty),
-        oracle_ids=tuple(f"seed {s}" for s in references.seeds["verdict"]),
-        held_back_ids=tuple(f"seed {s}" for s in references.seeds["held_back"]),
-        half_kept_ids=tuple(f"seed {s}" for s in references.seeds["half_kept"]),
+        oracle_ids=_names(references, "verdict"),
+        held_back_ids=_names(references, "held_back"),
+        half_kept_ids=_names(references, "half_kept"),
         look_ids=tuple(look_ids),
+        pool=None if pool is None else pool.outputs_for(table.record_ids),
+        barriers=barriers,
     )
+
+
+def judged_by(inputs: EvaluationInputs, references: References, record_ids: Sequence[str]) -> EvaluationInputs:
+    """The same outputs before other judges: true oracles trained afterwards, which predicted on `record_ids`.
+
+    Barriers of other oracles are left out. Raises UsageError when these are not the records of the outputs.
+    """
+    if tuple(record_ids) != inputs.record_ids:
+        raise UsageError("The references' outputs are on other records.", "Predict on the records of the evaluation.")
+    return replace(
+        inputs,
+        oracles=references.verdict.astype(np.float64),
+        held_back=references.held_back.astype(np.float64),
+        half_kept=references.half_kept.astype(np.float64),
+        oracle_ids=_names(references, "verdict"),
+        held_back_ids=_names(references, "held_back"),
+        half_kept_ids=_names(references, "half_kept"),
+        barriers=None,
+    )
+
+
+def _names(references: References, purpose: str) -> tuple[str, ...]:
+    return tuple(f"seed {seed}" for seed in references.seeds[purpose])
 
 
 def _planted(planted: PlantedOutputs, table: RecordTable, difficulty: NDArray[np.float64]) -> PlantedSet:

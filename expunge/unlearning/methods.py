@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
+
 from expunge.data import RecordTable
 from expunge.errors import UsageError
 from expunge.models import ModelSpec
@@ -22,17 +24,36 @@ from expunge.training.trainer import Progress
 
 @dataclass(frozen=True)
 class Procedure:
-    """How the model was made and how its like is made again: what retraining repeats."""
+    """How the model was made and how its like is made again: what retraining repeats, and on which device.
+
+    Raises:
+        UsageError: a device that this torch, or this machine, does not have.
+    """
 
     spec: ModelSpec
     config: TrainingConfig
     sampling_rate: float
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise UsageError(
+                f"Device {self.device!r} cannot be used here: {str(error).splitlines()[0].rstrip('.')}.",
+                "Set device: cpu, or install torch for it.",
+            ) from error
 
     @classmethod
-    def of(cls, trajectory: Trajectory) -> Procedure:
+    def of(cls, trajectory: Trajectory, device: str = "cpu") -> Procedure:
         """The procedure behind a trajectory; for an unlearned model that of its original."""
         base = trajectory.run.get("base_config", trajectory.run["config"])
-        return cls(trajectory.model_spec, TrainingConfig.model_validate(base), float(trajectory.run["sampling_rate"]))
+        return cls(
+            trajectory.model_spec,
+            TrainingConfig.model_validate(base),
+            float(trajectory.run["sampling_rate"]),
+            device,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,14 +147,16 @@ def apply(
     progress: Progress | None = None,
     looks: Collection[int] = (),
     stop: Callable[[int, TrainingState], bool] | None = None,
+    device: str = "cpu",
 ) -> Trajectory:
     """Run one method and return the new trajectory, whose header names its parent and the procedure it stands for.
 
     `looks` and `stop` end a run early: see `expunge.training.train`.
 
-    Raises NotFoundError when the checkpoint is gone, IntegrityError when its bytes are not those recorded.
+    Raises NotFoundError when the checkpoint is gone, IntegrityError when its bytes are not those recorded, UsageError
+    for a device that is not there.
     """
-    procedure = Procedure.of(trajectory)
+    procedure = Procedure.of(trajectory, device)
     continuation = method.continuation(trajectory, amount, seed)
     return train(
         procedure.spec,
@@ -148,6 +171,7 @@ def apply(
             "method": method.name,
             "amount": amount,
         },
+        device=procedure.device,
         progress=progress,
         looks=looks,
         stop=stop,

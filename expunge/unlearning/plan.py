@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MethodName = Literal["fine_tune", "noisy_fine_tune", "rewind", "retrain"]
 
@@ -37,12 +37,36 @@ class Candidate(Document):
 
 
 class RequestDifficulty(Document):
-    """One request's records: how many are in the training set, and how hard they are among all of it (percent)."""
+    """One request's records: how many are in the training set, and how hard they are among all of it (percent).
+
+    `spent`: the request's own loss curve, over the steps of the plan's; empty where the plan answers one request only,
+    and beyond the 12 largest.
+    """
 
     request_id: str
     records: int
     percentile: float
     loss: float
+    spent: tuple[float, ...] = ()
+
+
+class LossCurve(Document):
+    """When the original's training spent the privacy loss of the forget set, and of all records beside it.
+
+    Attributes:
+        steps: the scored checkpoints, and the end. forget, everyone: share in 0..1 spent before each of them, the
+            records' losses summed. A request's own curve is with its difficulty.
+    """
+
+    steps: tuple[int, ...]
+    forget: tuple[float, ...]
+    everyone: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _one_share_a_step(self) -> Self:
+        if {len(self.forget), len(self.everyone)} != {len(self.steps)}:
+            raise ValueError("a curve needs one share a step")
+        return self
 
 
 class UnlearningPlan(Document):
@@ -69,6 +93,7 @@ class UnlearningPlan(Document):
     fallback_reason: str | None = None
     warnings: tuple[str, ...] = ()
     alternatives: tuple[Candidate, ...] = ()
+    loss_curve: LossCurve | None = Field(default=None, description="None in plans of before it was recorded")
 
 
 class Look(Document):
@@ -96,3 +121,10 @@ class UnlearningRun(Document):
     cost: dict[str, float]
     guarantee: Literal["exact", "empirical"]
     seconds: float | None = None
+
+    @property
+    def amount(self) -> int:
+        """What the method takes to do the same again: the checkpoint it went on from, the steps it added, nothing."""
+        if self.method == "retrain":
+            return 0
+        return self.steps_spent if self.rewind_step is None else self.rewind_step

@@ -13,7 +13,7 @@ from expunge.training import Trajectory
 from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import Candidate, Document, MethodName, RequestDifficulty, UnlearningPlan
 from expunge.unlearning.predictor import BudgetPredictor
-from expunge.unlearning.share_curve import share_before
+from expunge.unlearning.share_curve import loss_curve, request_curves, share_before
 
 
 class PlanningSettings(Document):
@@ -58,9 +58,10 @@ def make_plan(
     candidates.append(retrain)
     chosen, reason = _choose(candidates, retrain, predictor, settings, retrain_because, len(forget.record_ids))
     interval, note = _interval(chosen, candidates, predictor, total)
+    spent = request_curves(losses, requests, total)
     return UnlearningPlan(
         model_version=model_version,
-        requests=tuple(_difficulty(r, ids, losses) for r, ids in requests.items()),
+        requests=tuple(_difficulty(r, ids, losses, spent.get(r, ())) for r, ids in requests.items()),
         forget_records=len(forget.record_ids),
         retain_records=retain_records,
         set_kind=forget.kind,
@@ -79,6 +80,7 @@ def make_plan(
         fallback_reason=retrain_because,
         warnings=tuple(_warnings(forget, losses, predictor)),
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
+        loss_curve=loss_curve(losses, forget.record_ids, total),
     )
 
 
@@ -205,12 +207,15 @@ def _budget(chosen: Candidate, interval: tuple[int, int], total: int) -> int:
     return both if interval[1] > chosen.steps and both < total else chosen.steps
 
 
-def _difficulty(request_id: str, ids: Sequence[str], losses: PrivacyLosses) -> RequestDifficulty:
+def _difficulty(
+    request_id: str, ids: Sequence[str], losses: PrivacyLosses, spent: tuple[float, ...]
+) -> RequestDifficulty:
     return RequestDifficulty(
         request_id=request_id,
         records=len(ids),
         percentile=float(np.mean(losses.percentile(ids))),
         loss=float(np.mean(losses.select(ids).total)),
+        spent=spent,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from expunge.data import RecordTable
 from expunge.training import StackedJob, train_stacked
@@ -14,13 +16,16 @@ from expunge.training.randomness import derived_seed, generator
 from expunge.training.trainer import Progress
 from expunge.unlearning.methods import Procedure
 
+State = Mapping[str, Tensor]
+
 
 @dataclass(frozen=True)
 class References:
     """Logits float32 [models, n, classes] on every record of a table, by purpose, with the seeds that made them.
 
     look: for the choice and the stop; verdict: for the verdict, never for a choice; held_back: positive controls;
-    half_kept: retrained with a random half of the forget set kept.
+    half_kept: retrained with a random half of the forget set kept. states: parameters and buffers, on the CPU, of the
+    first models of those purposes for which they were asked.
     """
 
     look: NDArray[np.float32]
@@ -28,6 +33,7 @@ class References:
     held_back: NDArray[np.float32]
     half_kept: NDArray[np.float32]
     seeds: dict[str, list[int]]
+    states: Mapping[str, Sequence[State]] = field(default_factory=dict)
 
 
 def train_references(
@@ -39,8 +45,11 @@ def train_references(
     seed: int,
     predict_on: RecordTable | None = None,
     progress: Progress | None = None,
+    keep: Mapping[str, int] | None = None,
 ) -> References:
     """Retrain `counts[purpose]` models for each purpose, all in one stack, and predict on every record.
+
+    No counts train nothing: the levels of evidence below `oracle`. `keep`: models by purpose whose weights are kept.
 
     Every model has a seed of its own, derived from (seed, purpose, number): no two purposes share a model.
     """
@@ -56,14 +65,24 @@ def train_references(
             if purpose == "half_kept":
                 kept = np.sort(np.concatenate([retain, _half(forget, own)]))
             jobs.append(StackedJob(own, kept))
-    models = train_stacked(procedure.spec, table, procedure.config, jobs, procedure.sampling_rate, progress=progress)
-    logits = models.logits(predict_on or table)
+    shown = predict_on or table
+    logits = np.empty((0, len(shown), table.classes), dtype=np.float32)
+    weights: Iterator[State] = iter(())
+    if jobs:
+        models = train_stacked(
+            procedure.spec, table, procedure.config, jobs, procedure.sampling_rate,
+            device=procedure.device, progress=progress,
+        )  # fmt: skip
+        logits, weights = models.logits(shown), models.states()
     parts: dict[str, NDArray[np.float32]] = {}
+    states: dict[str, list[State]] = {}
     at = 0
     for purpose, own_seeds in seeds.items():
         parts[purpose] = logits[at : at + len(own_seeds)]
+        kept_states = list(islice(weights, len(own_seeds)))[: (keep or {}).get(purpose, 0)]
+        states[purpose] = [{name: tensor.detach().cpu().clone() for name, tensor in s.items()} for s in kept_states]
         at += len(own_seeds)
-    return References(**parts, seeds=seeds)
+    return References(**parts, seeds=seeds, states=states)
 
 
 def cross_fitted_logits(
@@ -81,7 +100,10 @@ def cross_fitted_logits(
             blocks.append((repeat, block))
             rows = np.setdiff1d(np.arange(n), block)
             jobs.append(StackedJob(derived_seed(seed, f"cross-fit:{repeat}", k), rows))
-    models = train_stacked(procedure.spec, table, procedure.config, jobs, procedure.sampling_rate, progress=progress)
+    models = train_stacked(
+        procedure.spec, table, procedure.config, jobs, procedure.sampling_rate,
+        device=procedure.device, progress=progress,
+    )  # fmt: skip
     logits = models.logits(table)
     out = np.empty((repeats, n, table.classes), dtype=np.float32)
     for (repeat, block), own in zip(blocks, logits, strict=True):

@@ -28,6 +28,7 @@ def unlearn(
     seed: int,
     facts: Mapping[str, Any],
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> tuple[UnlearningRun, Trajectory]:
     """Run the planned method on the retain set.
 
@@ -41,11 +42,11 @@ def unlearn(
     method = METHODS[plan.method]
     if plan.method == "retrain" or reference is None:
         own = derived_seed(seed, plan.method)
-        result = apply(method, trajectory, retain, 0, own, directory / plan.method, facts, progress)
+        result = apply(method, trajectory, retain, 0, own, directory / plan.method, facts, progress, device=device)
         return _record(plan, result.total_steps, "retrained from initialisation", (), [own], None), result
     if plan.method == "rewind":
-        return _rewind(plan, trajectory, retain, reference, directory, seed, facts, progress)
-    return _fine_tune(plan, trajectory, retain, reference, directory, seed, facts, progress)
+        return _rewind(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
+    return _fine_tune(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
 
 
 def _rewind(
@@ -57,6 +58,7 @@ def _rewind(
     seed: int,
     facts: Mapping[str, Any],
     progress: Progress | None,
+    device: str,
 ) -> tuple[UnlearningRun, Trajectory]:
     looks: list[Look] = []
     seeds: list[int] = []
@@ -66,7 +68,7 @@ def _rewind(
     for point in plan.attempts:
         seeds.append(derived_seed(seed, "rewind", point))
         folder = directory / f"rewind_{point:07d}"
-        result = apply(METHODS["rewind"], trajectory, retain, point, seeds[-1], folder, facts, progress)
+        result = apply(METHODS["rewind"], trajectory, retain, point, seeds[-1], folder, facts, progress, device=device)
         spent += result.total_steps - point
         state = result.state(result.final).model_state()
         looks.append(reference.look(state, spent, point))
@@ -86,6 +88,7 @@ def _fine_tune(
     seed: int,
     facts: Mapping[str, Any],
     progress: Progress | None,
+    device: str,
 ) -> tuple[UnlearningRun, Trajectory]:
     own = derived_seed(seed, plan.method)
     first = trajectory.total_steps
@@ -98,7 +101,7 @@ def _fine_tune(
 
     result = apply(
         METHODS[plan.method], trajectory, retain, plan.budget_steps, own, directory / plan.method, facts,
-        progress, looks=at, stop=stop,
+        progress, looks=at, stop=stop, device=device,
     )  # fmt: skip
     passed = bool(looks) and looks[-1].passed
     words = looks[-1].words if looks else "resumed after the last look"

@@ -26,7 +26,8 @@ from expunge.unlearning.plan import Look
 class LookReference:
     """The forget records, and what the original and the look oracles say of them.
 
-    original [m, classes]; oracles [R, m, classes]; `level` is the significance of a single look.
+    original [m, classes]; oracles [R, m, classes]; `level` is the significance of a single look; `device` that of the
+    model that is looked at.
     """
 
     spec: ModelSpec
@@ -35,11 +36,12 @@ class LookReference:
     oracles: NDArray[np.float32]
     target: float
     level: float
+    device: str = "cpu"
 
     def look(self, state: Mapping[str, Tensor], steps_spent: int, start_step: int) -> Look:
         """Passed when the model lies among the look oracles with influence and excess within the target."""
         y = self.forget.targets
-        model = phi(predict(self.spec, state, self.forget), y)
+        model = phi(predict(self.spec, state, self.forget, self.device), y)
         oracles, original = phi(self.oracles, y), phi(self.original, y)
         rank = OracleReference(oracles).rank(model)
         left = model_influence(model, oracles, original)

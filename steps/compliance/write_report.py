@@ -1,13 +1,16 @@
 """The erasure report: one static page, kept with the run and beside the certificates."""
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
+from adapters import artifacts
 from adapters.facts import versions
 from adapters.ledger import open_ledger
-from adapters.project import current_project
+from adapters.project import Project, current_project
 from expunge.compliance.limits import LIMITS
 from expunge.evaluation.evidence import Evidence, GateDecision
 from expunge.facts import Facts, Report
@@ -15,6 +18,8 @@ from expunge.reporting.erasure_inputs import ErasureReportInputs, RequestLine
 from expunge.reporting.erasure_report import erasure_report
 from expunge.reporting.erasure_words import explain
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+
+PAGE = "evidently.html"
 
 
 @step(enable_cache=False)
@@ -68,6 +73,7 @@ def write_report(
         versions=versions(),
         seeds=unlearning_run.seeds,
         limits=LIMITS,
+        evidently=_evidently(promotion, drift_report, project),
     )
     path = project.reports / f"{run_id}.html"
     if issued and path.is_file():  # a certificate of this run holds its digest: killed before the run was closed
@@ -77,3 +83,14 @@ def write_report(
         project.reports.mkdir(parents=True, exist_ok=True)
         path.write_text(html, encoding="utf-8")
     return Report("Erasure report", html, {"run": run_id, "passed": gate_decision.passed, "in_words": explain(inputs)})
+
+
+def _evidently(promotion: Facts, drift_report: Report, project: Project) -> str:
+    """Evidently's own page as the report's folder sees it; empty where the store is not below the state folder."""
+    found = artifacts.newest("drift_report", model_version_id=promotion.values["id"])
+    if found is None or PAGE not in drift_report.attachments:
+        return ""
+    page = Path(found.uri) / PAGE
+    if not page.is_relative_to(project.state):
+        return ""
+    return os.path.relpath(page, project.reports)

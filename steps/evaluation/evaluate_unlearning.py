@@ -1,37 +1,31 @@
-"""Every check on the unlearned model, with controls and power."""
+"""Every check on the unlearned model, with controls and power, at the scenario's level of evidence."""
 
 from typing import Annotated
 
 from zenml import step
 
-from adapters.ledger import pseudonymizer
 from expunge.evaluation import run_checks
+from expunge.evaluation.barrier import barrier_warning
 from expunge.evaluation.evidence import Evidence
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.signatures import flat_distribution
 from expunge.privacy.scores import PrivacyLosses
 from expunge.settings import ProjectSettings
-from steps.evaluation.settings import evaluation_settings
+from steps.evaluation.pseudonymous import pseudonymous
+from steps.evaluation.settings import checks_at, evaluation_settings
 
 
 @step(enable_cache=False)
 def evaluate_unlearning(
     evaluation_outputs: EvaluationInputs, privacy_losses: PrivacyLosses, settings: ProjectSettings
 ) -> Annotated[Evidence, "evidence"]:
-    flat = flat_distribution(privacy_losses.total)
+    level = settings.evaluation.evidence_level
+    warnings = [flat_distribution(privacy_losses.total), barrier_warning(evaluation_outputs.barriers)]
     evidence = run_checks(
         evaluation_outputs,
-        settings.evaluation.checks,
-        settings.evaluation.gating,
-        evaluation_settings(settings),
-        warnings=[flat] if flat else [],
+        checks_at(settings, evaluation_outputs, level),
+        settings=evaluation_settings(settings),
+        level=level,
+        warnings=[warning for warning in warnings if warning is not None],
     )
-    # The evidence outlives the records, so it names them as the ledger does.
-    name = pseudonymizer().record
-    requests = [
-        request.model_copy(
-            update={"places": [p.model_copy(update={"record_id": name(p.record_id)}) for p in request.places]}
-        )
-        for request in evidence.requests
-    ]
-    return evidence.model_copy(update={"requests": requests})
+    return pseudonymous(evidence)

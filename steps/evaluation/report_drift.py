@@ -17,6 +17,9 @@ from steps.evaluation.settings import evaluation_settings
 def report_drift(
     evaluation_outputs: EvaluationInputs, evidence: Evidence, settings: ProjectSettings
 ) -> Annotated[Report, "drift_report"]:
+    if not len(evaluation_outputs.oracles):
+        note = {"reason": f"evidence level {evidence.level}: no model was retrained to compare with"}
+        return Report("Drift", document_page("Drift from a retrained model: not measured", note), note)
     try:
         evidently, numbers = drift_page(evaluation_outputs, evaluation_settings(settings))
     except ValueError as error:

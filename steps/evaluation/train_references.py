@@ -1,4 +1,8 @@
-"""Retrain the models that judge: verdict oracles, held-back oracles, half-kept models, cross-fitted difficulty."""
+"""What the unlearned model is judged with, by the level of evidence.
+
+oracle: verdict oracles, held-back oracles and half-kept models, retrained now. Below it none of them is trained; the
+reference pool goes with the outputs at every level, where there is one. The difficulty is always cross-fitted.
+"""
 
 from typing import Annotated
 
@@ -13,12 +17,15 @@ from expunge.privacy.forget_sets import ForgetSet
 from expunge.settings import ProjectSettings
 from expunge.training import Trajectory
 from expunge.training.randomness import derived_seed
+from expunge.unlearning.barriers import measure_barriers
 from expunge.unlearning.calibration import PlantedOutputs
 from expunge.unlearning.judging import evaluation_inputs
 from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import UnlearningRun
+from expunge.unlearning.reference_pool import ReferencePool
 from expunge.unlearning.references import cross_fitted_logits
 from expunge.unlearning.references import train_references as train
+from steps.evaluation.settings import judge_counts, weights_for_barriers
 from steps.shared import union
 
 
@@ -32,17 +39,26 @@ def train_references(
     held_out_records: RecordTable,
     settings: ProjectSettings,
     planted_outputs: PlantedOutputs | None = None,
+    reference_pool: ReferencePool | None = None,
     attempt: int = 1,
 ) -> Annotated[EvaluationInputs, "evaluation_outputs"]:
-    procedure, sizes = Procedure.of(trajectory), settings.evaluation
+    procedure, sizes = Procedure.of(trajectory, settings.device), settings.evaluation
     table = union(training_records, held_out_records)
     # An attempt that follows a failed one is judged by oracles that have not judged before.
     seed = derived_seed(sizes.seed, "judges", attempt)
     references = train(
-        procedure, table, training_records.record_ids, forget_set.record_ids,
-        {"verdict": sizes.verdict_oracles, "held_back": sizes.held_back, "half_kept": sizes.half_kept},
-        seed, progress=progress("oracles that judge"),
+        procedure, table, training_records.record_ids, forget_set.record_ids, judge_counts(settings),
+        seed, progress=progress("oracles that judge"), keep=weights_for_barriers(settings),
     )  # fmt: skip
+    original = trajectory.state(trajectory.final).model_state()
+    barriers = None
+    if oracles := references.states["verdict"]:
+        barriers = measure_barriers(
+            procedure, original, unlearned_model.state, oracles,
+            training_records.without(forget_set.record_ids), table.select(forget_set.record_ids),
+            sizes.barrier_pairs, seed,
+            half_kept=references.states["half_kept"], progress=progress("loss barriers"),
+        )  # fmt: skip
     difficulty = cross_fitted_logits(
         procedure, table, settings.calibration.folds, settings.calibration.repeats, seed, progress("difficulty")
     )
@@ -53,10 +69,12 @@ def train_references(
         training_ids=training_records.record_ids,
         forget_ids=forget_set.record_ids,
         requests=records_of(forget_set.request_ids, forget_set.record_ids),
-        original=trajectory.state(trajectory.final).model_state(),
+        original=original,
         unlearned=unlearned_model.state,
         references=references,
         look_ids=[f"seed {s}" for s in (looks if isinstance(looks, list) else [looks])],
         cross_fitted=difficulty,
         planted=planted_outputs,
+        pool=reference_pool,
+        barriers=barriers,
     )

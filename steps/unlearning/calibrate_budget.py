@@ -1,4 +1,7 @@
-"""Forget pilot sets in every candidate way, compare with oracles, fit the budget predictor."""
+"""Forget pilot sets in every candidate way, compare with oracles, fit the budget predictor.
+
+Its cost is that of the whole calibration: the reference pool is in it.
+"""
 
 from typing import Annotated
 
@@ -11,24 +14,31 @@ from expunge.settings import ProjectSettings
 from expunge.training import Trajectory
 from expunge.unlearning.calibration import CalibrationSettings, PlantedOutputs, calibrate
 from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.reference_pool import pool_cost
+from steps.evaluation.settings import evaluation_settings
 
 
 @step(enable_cache=False)
 def calibrate_budget(
     trajectory: Trajectory, privacy_losses: PrivacyLosses, training_records: RecordTable, settings: ProjectSettings
 ) -> tuple[Annotated[BudgetPredictor, "budget_predictor"], Annotated[PlantedOutputs, "planted_outputs"]]:
+    own = settings.evaluation
     sizes = settings.calibration.model_dump(exclude={"seed"})
+    gating = evaluation_settings(settings).gating_at(own.evidence_level)
     predictor, planted = calibrate(
         trajectory,
         training_records,
         privacy_losses,
         CalibrationSettings(**sizes),
         target=settings.planning.target,
-        planted_oracles=settings.evaluation.verdict_oracles,
-        planted_held_back=settings.evaluation.held_back,
-        level=settings.evaluation.level / max(1, len(settings.evaluation.gating)),
+        planted_oracles=own.verdict_oracles,
+        planted_held_back=own.held_back,
+        level=own.level / max(1, len(gating)),
         seed=settings.calibration.seed,
+        device=settings.device,
         report=announce,
     )
+    pool = pool_cost(own.pool_models, own.pool_left_out)
+    predictor = predictor.model_copy(update={"cost": predictor.cost + pool})
     # ZenML counts the outputs in this line.
     return predictor, planted

@@ -36,6 +36,11 @@ def plan_unlearning(
         model_version=model_label,
         retrain_because=retrain_because or None,
     )
+    level = settings.evaluation.evidence_level
+    if level != "oracle" and plan.method != "retrain":
+        looks = settings.evaluation.look_oracles
+        note = f"evidence level {level}: the looks on the way still retrain {looks} models (evaluation.look_oracles)"
+        plan = plan.model_copy(update={"warnings": (*plan.warnings, note)})
     if run_id:
         with open_ledger() as ledger:
             ledger.update_run(run_id, method=plan.method, plan=plan.model_dump(mode="json"), status="planned")

@@ -20,6 +20,7 @@ from expunge.unlearning.costs import run_costs
 from expunge.unlearning.forgetting import forget
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
 from expunge.unlearning.predictor import BudgetPredictor
+from steps.evaluation.settings import judge_counts
 from steps.shared import trained_model
 
 
@@ -62,12 +63,12 @@ def unlearn_records(
         seed=settings.deletion.seed,
         facts={"code_revision": code_revision(), "parent": trajectory.digest},
         report=announce,
+        device=settings.device,
     )
-    sizes = settings.evaluation
     costs = run_costs(
         run.cost["unlearning"],
-        look_oracles=len(run.looks) and sizes.look_oracles,
-        judges=sizes.verdict_oracles + sizes.held_back + sizes.half_kept,
+        look_oracles=len(run.looks) and settings.evaluation.look_oracles,
+        judges=sum(judge_counts(settings).values()),
         cross_fitted=settings.calibration.folds * settings.calibration.repeats,
         scored_checkpoints=len(trajectory.checkpoints),
         records=len(trajectory.record_ids),

@@ -13,7 +13,7 @@ import pytest
 HEAVY = ("zenml", "dvc", "torch", "pandas", "sklearn", "numpy", "evidently", "sqlalchemy")
 VERBS = (
     "demo", "init", "doctor", "status", "train", "score", "calibrate", "run", "plan", "forget", "evaluate", "verify",
-    "request", "run-due", "audit", "dashboard",
+    "request", "run-due", "explain", "audit", "dashboard",
 )  # fmt: skip
 BELOW = tuple(f"request {verb}" for verb in ("add", "list", "show")) + tuple(
     f"audit {noun}" for noun in ("record", "subject", "request", "model")

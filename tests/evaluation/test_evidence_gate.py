@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -25,24 +25,33 @@ from expunge.evaluation import (
 from expunge.evaluation.checks import Check, FunctionCheck
 from expunge.evaluation.evidence import CheckResult, FailureSignature, GateDecision, RoleValue
 from expunge.evaluation.signatures import flat_distribution, loss_barrier, not_approaching
+from expunge.evaluation.verdict import oracles_needed
+from expunge.settings import EvaluationConfig
 
-SETTINGS = EvaluationSettings(gating=("influence", "mia_loss"))
+SETTINGS = EvaluationSettings(gating=("influence", "mia_loss"), mia_sample=100, mia_folds=5)
 REQUESTS = {"hard": np.arange(60), "easy": np.array([61])}
 IDS = {"oracle_ids": tuple(f"o{k}" for k in range(40)), "held_back_ids": ("h0", "h1", "h2", "h3", "h4")}
 Make = Callable[..., Evidence]
 
 
+USUAL = ["influence", "influence_share", "mia_loss", "mia_confidence", "utility", "drift", "calibration"]
+WITH_MORE_INPUTS = ["rmia", "u_lira", "klom", "forgetting_quality", "loss_barrier", "gus"]
+
+
 @pytest.fixture(scope="module")
-def evidence() -> Make:
+def evidence() -> Iterator[Make]:
+    """Every check on an oracle (with small forests), the usual ones on other models."""
     cache: dict[str, Evidence] = {}
 
     def make(kind: str = "oracle") -> Evidence:
         if kind not in cache:
             inputs = World(run_share=0.01).build(kind, planted=True, requests=REQUESTS, **IDS)
-            cache[kind] = run_checks(inputs, settings=SETTINGS)
+            cache[kind] = run_checks(inputs, None if kind == "oracle" else USUAL, settings=SETTINGS)
         return cache[kind]
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expunge.evaluation.attacks.FOREST_TREES", 4)
+        yield make
 
 
 def gate(evidence: Evidence, **change: object) -> GateDecision:
@@ -79,14 +88,18 @@ def test_a_forgotten_model_passes_and_says_so(evidence: Make) -> None:
     result = evidence()
     assert [check.name for check in result.checks] == list(CHECKS)
     assert [check.name for check in result.checks if check.gating] == ["influence", "mia_loss"]
-    assert all(check.verdict == "pass" for check in result.checks)
+    verdicts = {check.name: check.verdict for check in result.checks}
+    assert set(verdicts) == {*USUAL, "mia_forest", *WITH_MORE_INPUTS}
+    assert all(verdicts[name] == "pass" for name in USUAL)
+    assert all(verdicts[name] == "no power" for name in WITH_MORE_INPUTS)  # none of what they read was given
+    assert verdicts["mia_forest"] != "fail"
     assert "retrained without the records (40 of them)" in result.words
     decision = gate(result)
     assert decision.passed and decision.words.startswith("passed: influence, mia_loss")
     assert [row.name for row in decision.holm] == ["influence", "mia_loss"] or len(decision.holm) == 2
     assert result.check("utility").verdict == "pass"
     with pytest.raises(KeyError):
-        result.check("gus")
+        result.check("gas")
 
 
 def test_the_gate_lists_every_finding_at_once(evidence: Make) -> None:
@@ -155,12 +168,23 @@ def test_requests_speak_for_themselves(evidence: Make) -> None:
 
 
 def test_too_many_gating_checks_for_the_oracles_say_how_many_are_needed() -> None:
-    inputs = World().build("untouched")
-    result = run_checks(
-        inputs, ["influence", "influence_share", "utility"], ["influence", "influence_share", "utility"]
-    )
-    assert result.check("influence").verdict == "no power"
+    result = run_checks(World().build("untouched"), ["influence", "mia_loss", "drift"])
+    assert [check.gating for check in result.checks] == [True, True, True]  # the default
+    assert {check.verdict for check in result.checks} == {"no power"}
     assert "40 oracles, a verdict at level 0.0167 needs 59" in result.check("influence").words
+    # Drift takes one of them as its reference.
+    world = World(oracles=60, half_kept=1, held_back=2, forget=40, retain=30, held_out=120)
+    sixty = run_checks(world.build("untouched"), ["influence", "mia_loss", "drift"])
+    assert {check.verdict for check in sixty.checks} == {"fail"}
+    assert "39 oracles" in result.check("drift").words
+
+
+def test_the_default_gates_are_influence_attack_and_drift_with_oracles_enough() -> None:
+    for settings in (EvaluationSettings(), EvaluationConfig()):
+        assert settings.gating == ("influence", "mia_loss", "drift")
+    default = EvaluationConfig()
+    needed = oracles_needed(default.level / len(default.gating))
+    assert needed == 59 and default.verdict_oracles == 80 > needed + 1
 
 
 def test_a_later_holm_step_turns_a_pass_into_a_fail() -> None:
@@ -192,7 +216,7 @@ def test_the_registry_refuses_silent_overwrite_and_unknown_names() -> None:
     assert all(isinstance(check, Check) for check in CHECKS.values())
     inputs = World().build()
     with pytest.raises(UsageError, match="Did you mean 'influence'"):
-        run_checks(inputs, ["influense"])
+        run_checks(inputs, ["influense"], ["influence"])
     with pytest.raises(UsageError, match="not among the checks"):
         run_checks(inputs, ["utility"], ["influence"])
     with pytest.raises(UsageError, match="at most 3"):
@@ -203,8 +227,9 @@ def test_the_registry_refuses_silent_overwrite_and_unknown_names() -> None:
 
 def test_same_inputs_same_evidence() -> None:
     def once() -> str:
-        inputs: EvaluationInputs = World(seed=5).build(planted=True, requests=REQUESTS)
-        return run_checks(inputs, ["influence", "mia_loss", "mia_confidence"], ["influence"]).model_dump_json()
+        inputs: EvaluationInputs = World(seed=5, half_kept=4).build(planted=True, requests=REQUESTS)
+        names = ["influence", "mia_loss", "mia_confidence"]
+        return run_checks(inputs, names, ["influence"], SETTINGS).model_dump_json()
 
     assert once() == once()
 

@@ -103,7 +103,6 @@ def test_no_verdict_without_enough_oracles_controls_or_power() -> None:
     weak = influence_check(World(shift=0.8, seed=1).build(), SETTINGS)
     assert weak.controls["original"].verdict == "fail" and weak.power.not_pass_given_half < 0.8
     assert weak.verdict == "no power" and "half forgotten is seen in" in weak.words
-    assert weak.details["records_needed"] > 64
 
 
 def test_a_broken_positive_control_takes_the_verdict_away() -> None:

@@ -13,11 +13,13 @@ from expunge.errors import NotFoundError, UsageError
 from expunge.models import ModelSpec
 from expunge.privacy.forget_sets import build_forget_set
 from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
-from expunge.training import TrainingConfig, train
+from expunge.training import TrainingConfig, predict, train
 from expunge.unlearning.calibration import CalibrationSettings, calibrate, pilot_sets
 from expunge.unlearning.costs import break_even_runs, run_costs
 from expunge.unlearning.forgetting import forget
+from expunge.unlearning.judging import evaluation_inputs, judged_by
 from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.plan import UnlearningRun
 from expunge.unlearning.planner import PlanningSettings, make_plan
 from expunge.unlearning.predictor import PilotCandidate, PilotSet, fit_predictor
 from expunge.unlearning.references import train_references
@@ -159,6 +161,52 @@ def test_no_two_purposes_share_a_model(world: dict[str, Any]) -> None:
     assert len(set(seeds)) == 8
     stacked = np.concatenate([made.look, made.verdict, made.held_back, made.half_kept])
     assert len({m.tobytes() for m in stacked}) == 8
+
+
+def test_no_counts_train_nothing(world: dict[str, Any]) -> None:
+    table = world["table"]
+    made = train_references(Procedure.of(world["trajectory"]), table, table.record_ids, world["hard"].record_ids, {}, 4)
+    assert made.verdict.shape == made.held_back.shape == made.half_kept.shape == (0, 300, 10)
+    assert not any(made.seeds.values()) and not any(made.states.values())
+
+
+def test_weights_are_kept_where_they_are_asked_for(world: dict[str, Any]) -> None:
+    table, procedure = world["table"], Procedure.of(world["trajectory"])
+    counts = {"verdict": 3, "half_kept": 2}
+    made = train_references(
+        procedure, table, table.record_ids, world["hard"].record_ids, counts, 4, keep={"verdict": 2, "half_kept": 1}
+    )
+    assert {purpose: len(states) for purpose, states in made.states.items() if states} == {"verdict": 2, "half_kept": 1}
+    for states, logits in ((made.states["verdict"], made.verdict), (made.states["half_kept"], made.half_kept)):
+        for state, own in zip(states, logits, strict=False):
+            np.testing.assert_allclose(predict(procedure.spec, state, table), own, rtol=1e-5, atol=1e-5)
+
+
+def test_other_judges_take_the_places_of_the_first(world: dict[str, Any]) -> None:
+    table, procedure, hard = world["table"], Procedure.of(world["trajectory"]), world["hard"].record_ids
+    training, state = table.record_ids[:250], world["trajectory"].state(world["trajectory"].final).model_state()
+    hard = [r for r in hard if r in set(training)]
+    none = train_references(procedure, table, training, hard, {}, 1)
+    other = train_references(procedure, table, training, hard, {"verdict": 3, "held_back": 2, "half_kept": 2}, 2)
+    first = evaluation_inputs(
+        procedure, table, training_ids=training, forget_ids=hard, requests={}, original=state, unlearned=state,
+        references=none, look_ids=("seed 5",), cross_fitted=np.zeros((1, 300, 10), dtype=np.float32), planted=None,
+    )  # fmt: skip
+    assert len(first.oracles) == 0
+    audited = judged_by(first, other, table.record_ids)
+    assert (len(audited.oracles), len(audited.held_back), len(audited.half_kept)) == (3, 2, 2)
+    assert audited.oracle_ids == tuple(f"seed {s}" for s in other.seeds["verdict"])
+    assert audited.look_ids == ("seed 5",) and audited.unlearned is first.unlearned
+    with pytest.raises(UsageError, match="other records"):
+        judged_by(first, other, table.record_ids[::-1])
+
+
+def test_the_amount_of_a_run_repeats_it() -> None:
+    given: dict[str, Any] = {"stop_reason": "", "looks": (), "seeds": {}, "cost": {}, "guarantee": "empirical"}
+    rewound = UnlearningRun(method="rewind", rewind_step=30, steps_spent=50, **given)
+    tuned = UnlearningRun(method="fine_tune", rewind_step=None, steps_spent=12, **given)
+    retrained = UnlearningRun(method="retrain", rewind_step=None, steps_spent=60, **given)
+    assert (rewound.amount, tuned.amount, retrained.amount) == (30, 12, 0)
 
 
 def test_costs_add_up_and_say_when_they_never_pay() -> None:

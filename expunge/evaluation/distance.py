@@ -1,0 +1,141 @@
+"""How far is one model from models that never saw the records? A place among them, from three looks at once.
+
+With t the whitened residuals of a model (``whitening``) and d those of the original, W the inverse correlation:
+
+* projection: |d'Wt| / sqrt(d'Wd), along the line to the original: what is left of it everywhere, or overshoots it;
+* likelihood: SUM_i ln(1 - share + share exp(l_i)), l_i the log-likelihood ratio of "record i is as in the original"
+  against "as in an oracle" given all other records: a few records that are remembered whole (higher criticism of sparse
+  mixtures; Ingster 1997, Donoho and Jin 2004);
+* energy: t'Wt / m, in any direction: a model that moved elsewhere.
+
+Each is standardised by the oracles' own and the largest counts. The p-value is the model's place among the oracles,
+cross-conformal (Vovk 2015): each oracle is looked at by a fit that left it out, and the model by the same fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.errors import UsageError
+from expunge.evaluation.verdict import Standing, rank_p
+from expunge.evaluation.whitening import Whitening
+
+Array = NDArray[np.float64]
+LOOKS = ("projection", "likelihood", "energy")
+FOLDS = 10
+MIXTURE_SHARE = 0.1
+SMALLEST_SPREAD = 1e-9
+
+
+@dataclass(frozen=True)
+class Distance:
+    """One model's place. ``score``: its largest standardised look; ``energy`` is 1 for an average oracle."""
+
+    score: float
+    p_value: float
+    place: int
+    of: int
+    projection: float
+    likelihood: float
+    energy: float
+    energy_interval: tuple[float, float]
+
+    @property
+    def distance(self) -> float:
+        """Root of the energy: standard deviations of an oracle, averaged over records."""
+        return float(np.sqrt(max(self.energy, 0.0)))
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.score, self.p_value)
+
+
+class OracleDistances:
+    """R oracles, fitted in folds; places other models among them.
+
+    Args:
+        oracles: phi [R, m] on the forget records; controls: phi [R, h] of the same oracles on held-out records.
+        original, original_controls: phi [m], [h] of the model that trained on the records.
+        components: of the control records' phi that are regressed out.
+
+    Raises:
+        UsageError: fewer than FOLDS oracles.
+    """
+
+    def __init__(
+        self, oracles: Array, controls: Array, original: Array, original_controls: Array, components: int = 8
+    ) -> None:
+        count = len(oracles)
+        if count < FOLDS:
+            raise UsageError(f"{count} oracles are too few to be judged by each other.", f"Give at least {FOLDS}.")
+        self.count = count
+        self._looks: list[_Looks] = []
+        own = np.zeros((len(LOOKS), count))
+        self._folds = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
+        for fold in self._folds:
+            others = np.setdiff1d(np.arange(count), fold)
+            fit = Whitening.fit(oracles[others], controls[others], components)
+            looks = _Looks(fit, fit.residuals(original, original_controls))
+            own[:, fold] = looks.of(oracles[fold], controls[fold])
+            self._looks.append(looks)
+        self._centre = np.median(own, axis=1, keepdims=True)
+        self._spread = np.maximum(own.std(axis=1, ddof=1, keepdims=True), SMALLEST_SPREAD)
+        self.own = own
+
+    @cached_property
+    def own_scores(self) -> Array:
+        """The oracles' scores [R], each by the fit that left it out."""
+        result: Array = ((self.own - self._centre) / self._spread).max(axis=0)
+        return result
+
+    @property
+    def own_distances(self) -> Array:
+        """The oracles' distances [R]."""
+        result: Array = np.sqrt(np.maximum(self.own[LOOKS.index("energy")], 0.0))
+        return result
+
+    def place(self, forget: Array, controls: Array) -> Distance:
+        """One model, phi [m] on the forget records and [h] on the control records."""
+        by_fold = np.stack([looks.of(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
+        scores = ((by_fold - self._centre) / self._spread).max(axis=0)
+        at_least = sum(
+            rank_p(score, self.own_scores[fold])[0] - 1 for score, fold in zip(scores, self._folds, strict=True)
+        )
+        projection, likelihood, energy = (float(value) for value in by_fold.mean(axis=1))
+        half = 1.645 * float(np.sqrt((FOLDS - 1) * by_fold[2].var()))
+        return Distance(
+            score=float(scores.mean()),
+            p_value=(1 + at_least) / (self.count + 1),
+            place=1 + at_least,
+            of=self.count + 1,
+            projection=projection,
+            likelihood=likelihood,
+            energy=energy,
+            energy_interval=(max(0.0, energy - half), energy + half),
+        )
+
+
+class _Looks:
+    """The three looks of one fit."""
+
+    def __init__(self, fit: Whitening, direction: Array) -> None:
+        self.fit = fit
+        self.direction = direction
+        self.weights = fit.precision @ direction
+        self.length = max(float(np.sqrt(direction @ self.weights)), SMALLEST_SPREAD)
+        self.conditional_variance = 1 / np.diag(fit.precision)
+
+    def of(self, forget: Array, controls: Array) -> Array:
+        """[3, models] from phi [models, m] and [models, h]."""
+        t = self.fit.residuals(forget, controls)
+        rotated = t @ self.fit.precision
+        projection = np.abs(t @ self.weights) / self.length
+        # Given all other records, record i's residual is N(0, v_i) in an oracle and N(d_i, v_i) where it is remembered.
+        given_others = rotated * self.conditional_variance
+        ratio = self.direction * (given_others - self.direction / 2) / self.conditional_variance
+        mixture = np.logaddexp(np.log(1 - MIXTURE_SHARE), np.log(MIXTURE_SHARE) + ratio)
+        return np.stack([projection, mixture.sum(axis=-1), (rotated * t).mean(axis=-1)])

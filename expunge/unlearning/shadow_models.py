@@ -1,0 +1,156 @@
+"""Shadow models: many models that went through the whole procedure, training and then unlearning, for U-LiRA.
+
+Hayes et al. 2024 (arXiv 2403.01218). Every shadow trains on the base records, on a random half of the records to
+forget and on a random half of the audited retain records, and then unlearns its own half of the records to forget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.data import RecordTable
+from expunge.errors import UsageError, nearest
+from expunge.evaluation.shadows import ShadowOutputs
+from expunge.training import Checkpoint, StackedJob, StackedModels, TrainingConfig, Trajectory, train_stacked
+from expunge.training.randomness import derived_seed
+from expunge.training.state import TrainingState
+from expunge.training.trainer import Progress
+from expunge.unlearning.methods import METHODS, Continuation, Procedure
+
+MOST_AUDITED = 200
+
+
+def train_shadows(
+    procedure: Procedure,
+    table: RecordTable,
+    training_ids: Sequence[str],
+    forget_ids: Sequence[str],
+    audited_retain_ids: Sequence[str],
+    method: str,
+    amount: int,
+    *,
+    models: int = 64,
+    seed: int,
+    with_before: bool = False,
+    progress: Progress | None = None,
+) -> ShadowOutputs:
+    """Train `models` shadows, let each unlearn, and predict on the audited records, all in stacks.
+
+    A rewind goes on from the shadow's own state at step `amount`, a fine-tuning from its last one, with the
+    configuration that the method gives a real deletion. Of training, only what the method starts from is done, unless
+    `with_before`. All shadows keep the original's b and q, with fewer records (METHOD section 1).
+
+    Args:
+        training_ids: the records that the original trained on; those that are not audited are the base.
+        forget_ids, audited_retain_ids: the audited records; the outputs' columns have this order.
+        method, amount: a name of `METHODS` and its amount: step to rewind to, steps to fine-tune, nothing to retrain.
+        with_before: also finish training, for the outputs before unlearning.
+
+    Raises UsageError for audited records that are not distinct or were not trained on, fewer than two models, an
+    unknown method or an impossible amount; NotFoundError for records that the table lacks.
+    """
+    audited = [*forget_ids, *audited_retain_ids]
+    _check(training_ids, forget_ids, audited, models)
+    continuation = _continuation(procedure, method, amount)
+    config, first = continuation.config, continuation.start[0] if continuation.start else 0
+    forget = np.arange(len(audited)) < len(forget_ids)
+    trained = balanced_halves(models, len(audited), derived_seed(seed, "shadow records"))
+    rows, shown = table.rows(audited), table.select(audited)
+    base = np.setdiff1d(table.rows(training_ids), rows)
+    columns = shown.rows(audited)
+
+    def jobs(purpose: str, members: NDArray[np.bool_]) -> list[StackedJob]:
+        own = [np.sort(np.concatenate([base, rows[mask]])) for mask in members]
+        return [StackedJob(derived_seed(seed, purpose, k), r) for k, r in enumerate(own)]
+
+    def outputs(made: StackedModels) -> NDArray[np.float64]:
+        return made.logits(shown)[:, columns].astype(np.float64)
+
+    def trained_by(config: TrainingConfig, own: list[StackedJob], part: int, **given: Any) -> StackedModels:
+        return train_stacked(
+            procedure.spec, table, config, own, procedure.sampling_rate,
+            device=procedure.device, progress=reports[part], **given,
+        )  # fmt: skip
+
+    last = procedure.config.steps
+    learning, unlearning = jobs("shadow", trained), jobs("shadow unlearning", trained & ~forget)
+    lengths = [first, last - first if with_before else 0, config.steps - first]
+    reports = [_part(progress, sum(lengths[:i]), length, sum(lengths)) for i, length in enumerate(lengths)]
+    at = trained_by(procedure.config, learning, 0, until=first)
+    before = None
+    if with_before:
+        before = outputs(trained_by(procedure.config, learning, 1, start=(first, at)))
+    # Retraining starts anew, with the seeds of the second half.
+    start = (first, at) if continuation.start else None
+    made = trained_by(config, unlearning, 2, start=start)
+    return ShadowOutputs(outputs(made), table.targets[rows], trained, forget, before)
+
+
+def audited_records(
+    training_ids: Sequence[str], forget_ids: Sequence[str], seed: int, most: int = MOST_AUDITED
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(records to forget, records to keep) that shadows audit: at most `most` of the forget set, and as many others."""
+    forget, rng = sorted(forget_ids), np.random.default_rng(derived_seed(seed, "audited records"))
+    if len(forget) > most:
+        forget = [forget[i] for i in sorted(rng.choice(len(forget), most, replace=False))]
+    others = sorted(set(training_ids) - set(forget_ids))
+    kept = sorted(rng.choice(len(others), min(len(forget), len(others)), replace=False))
+    return tuple(forget), tuple(others[i] for i in kept)
+
+
+def balanced_halves(models: int, records: int, seed: int) -> NDArray[np.bool_]:
+    """bool [models, records]: True in models // 2 models of every column, drawn for each record anew."""
+    ranks = np.random.default_rng(seed).random((models, records)).argsort(axis=0).argsort(axis=0)
+    return np.asarray(ranks < models // 2)
+
+
+def _check(training_ids: Sequence[str], forget_ids: Sequence[str], audited: Sequence[str], models: int) -> None:
+    if models < 2:
+        raise UsageError(f"{models} shadow models.", "A record must be in half of them: take 64.")
+    if not forget_ids:
+        raise UsageError("There are no records to forget.", "Shadow models audit a forget set.")
+    if len(set(audited)) != len(audited):
+        raise UsageError("A record is audited twice.", "The records to forget and the retain records must be distinct.")
+    foreign = sorted(set(audited) - set(training_ids))
+    if foreign:
+        raise UsageError(f"Record {foreign[0]!r} is audited, but was not trained on.", "Audit training records.")
+
+
+def _continuation(procedure: Procedure, method: str, amount: int) -> Continuation:
+    """The configuration and first step that the method gives an original of this procedure, its state left empty."""
+    if method not in METHODS:
+        raise UsageError(f"Unknown method {method!r}.", nearest(method, list(METHODS)))
+    if method == "rewind" and amount < 0:
+        raise UsageError(f"Cannot rewind to step {amount}.")
+    config = procedure.config
+    run = {"config": config.model_dump(mode="json"), "model": procedure.spec.to_dict(),
+           "sampling_rate": procedure.sampling_rate}  # fmt: skip
+    return METHODS[method].continuation(_Shadow(run, (), (), _checkpoint(config.steps)), amount, config.seed)
+
+
+class _Shadow(Trajectory):
+    """A trajectory with a checkpoint at every step and no files: the shadows bring their own states."""
+
+    def at(self, step: int) -> Checkpoint:
+        return _checkpoint(step)
+
+    def state(self, checkpoint: Checkpoint) -> TrainingState:
+        return TrainingState({}, {}, {})
+
+
+def _checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, lr=0.0, s=None, q=0.0, sha256="", file="", size=0)
+
+
+def _part(progress: Progress | None, before: int, length: int, total: int) -> Progress:
+    """Progress of one part of a run of `total` steps of every shadow, `before` of them earlier."""
+
+    def report(done: int, of: int) -> None:
+        if progress is not None and of:
+            progress(before + round(length * done / of), total)
+
+    return report

@@ -1,0 +1,74 @@
+"""Does a verdict without true oracles stand before true ones? They are trained afterwards, for the same outputs.
+
+The original's and the unlearned model's outputs are those of the evidence; only who judges them is new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zenml import pipeline
+
+from adapters.runs import run_pipeline
+from expunge.evaluation.evidence import Evidence, Verdict
+from expunge.settings import ProjectSettings
+from pipelines.judged import by_id, ids, newest_judged, refuse_requested
+from steps.evaluation.audit_evidence import audit_evidence
+
+_NEEDED = ("evaluation_outputs", "trajectory", "forget_set", "training_records", "held_out_records")
+
+
+@dataclass(frozen=True)
+class EvidenceAudit:
+    """The evidence that was audited, and what true oracles say."""
+
+    audited: Evidence
+    audit: Evidence
+
+    @property
+    def stands(self) -> bool:
+        """Whether true oracles come to the same verdict. A pass that they cannot confirm does not stand."""
+        return verdict_of(self.audited) == verdict_of(self.audit)
+
+    @property
+    def words(self) -> str:
+        before, after = verdict_of(self.audited), verdict_of(self.audit)
+        return (
+            f"The verdict {'stands' if self.stands else 'does not stand'}: {before} at level {self.audited.level},"
+            f" {after} before {self.audit.oracles.count} true oracles."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "stands": self.stands,
+            "words": self.words,
+            "audited": {"verdict": verdict_of(self.audited), **self.audited.model_dump(mode="json")},
+            "audit": {"verdict": verdict_of(self.audit), **self.audit.model_dump(mode="json")},
+        }
+
+
+def verdict_of(evidence: Evidence) -> Verdict:
+    """Of all gating checks together: pass when each passes, fail when one fails, else no power."""
+    verdicts = {check.verdict for check in evidence.checks if check.gating}
+    if "fail" in verdicts:
+        return "fail"
+    return "pass" if verdicts == {"pass"} else "no power"
+
+
+@pipeline(name="audit_evidence")
+def audit_evidence_pipeline(parts: dict[str, str], settings: ProjectSettings) -> None:
+    """Train true oracles now, and run the checks at level oracle on outputs that are there."""
+    audit_evidence(**by_id(parts), settings=settings)
+
+
+def run_evidence_audit(settings: ProjectSettings) -> EvidenceAudit:
+    """Audit the newest evidence of level pool or oracle-free.
+
+    Raises NotFoundError when there is none, or its outputs are gone; UsageError when a request has come in between.
+    """
+    evidence, parts = newest_judged(("pool", "oracle-free"))
+    refuse_requested(parts, but_forget_set=True)
+    needed = {name: parts[name] for name in _NEEDED}
+    done = run_pipeline(audit_evidence_pipeline, "audit_evidence", ids(needed), settings)
+    return EvidenceAudit(evidence.load(), done.load("audit_evidence"))
