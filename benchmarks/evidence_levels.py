@@ -53,7 +53,7 @@ def pool_of(world: World, table: RecordTable, case: dict[str, NDArray], seed: in
 
 
 def judge_levels(world: World, table: RecordTable, case: dict[str, NDArray], seed: int) -> dict[str, dict[str, str]]:
-    """Verdict of every mutant at every level. At the weaker levels the judges do without oracles and half-kept models."""
+    """Verdict of every mutant at every level; at the weaker ones there are no oracles and no half-kept models."""
     inputs, mutants = inputs_of(case, table)
     none = inputs.oracles[:0]
     weaker = dataclasses.replace(
@@ -125,9 +125,8 @@ def as_markdown(result: dict[str, Any]) -> str:
         lines.append("")
     lines += ["| model | oracle | pool | oracle-free |", "|---|---|---|---|"]
     for name, own in result["kinds"].items():
-        cells = [
-            ", ".join(f"{n} {b}" for b, n in own[level].items() if n) for level in ("oracle", "pool", "oracle-free")
-        ]
+        levels = (own[level] for level in ("oracle", "pool", "oracle-free"))
+        cells = [", ".join(f"{count} {verdict}" for verdict, count in level.items() if count) for level in levels]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

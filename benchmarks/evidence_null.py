@@ -27,7 +27,7 @@ from evidence_verdicts import GATING
 from evidence_worlds import WORLDS, World
 
 from expunge.evaluation import EvaluationInputs, EvaluationSettings, run_checks
-from expunge.reporting.style import STYLE
+from expunge.reporting.style import style_sheet
 from expunge.reporting.svg import Band, Line, curves
 from expunge.training import StackedJob, train_stacked
 from expunge.training.randomness import derived_seed
@@ -110,11 +110,8 @@ def plot(found: dict) -> str:
         lines.append(Line(grid.tolist(), [float((p <= g + 1e-9).mean()) for g in grid], kind, name, step=True))
     band = Band(grid.tolist(), np.clip(grid - half, 0, 1).tolist(), np.clip(grid + half, 0, 1).tolist(), "grey", "95 %")
     drawn = curves(lines, "p-value", "share of pairs at or under it", bands=[band])
-    head = drawn.index(">") + 1
-    opened = drawn[:head]
-    if "xmlns=" not in opened:
-        opened = opened.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    return f"{opened}<style>{STYLE}</style>{drawn[head:]}\n"
+    start = '<svg xmlns="http://www.w3.org/2000/svg" class="expunge" viewBox="0 0 460 230" width="690">'
+    return f"{start}<style>{style_sheet()}</style>{drawn}</svg>\n"
 
 
 def main() -> None:

@@ -28,16 +28,16 @@ class EvidenceAudit:
 
     @property
     def stands(self) -> bool:
-        """Whether true oracles come to the same verdict. A pass that they cannot confirm does not stand."""
+        """Whether true oracles come to the same verdict. A pass that they lack the power to confirm does not stand."""
         return verdict_of(self.audited) == verdict_of(self.audit)
 
     @property
     def words(self) -> str:
         before, after = verdict_of(self.audited), verdict_of(self.audit)
-        return (
-            f"The verdict {'stands' if self.stands else 'does not stand'}: {before} at level {self.audited.level},"
-            f" {after} before {self.audit.oracles.count} true oracles."
-        )
+        said = f"{before} at level {self.audited.level}, {after} before {self.audit.oracles.count} true oracles"
+        if before == after == "no power":
+            return f"There was no verdict, and there is none now: {said}."
+        return f"The verdict {'stands' if self.stands else 'does not stand'}: {said}."
 
     def to_dict(self) -> dict[str, Any]:
         return {

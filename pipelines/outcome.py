@@ -132,12 +132,10 @@ def _value(value: Any) -> dict[str, Any]:
 
 
 def _controls(own: RequestEvidence, evidence: Evidence) -> dict[str, Any]:
-    """Whether the original fails and held-back oracles pass: the request's own ranks, and the run's controls."""
-    found: dict[str, Any] = {}
-    for check in evidence.checks:
-        if check.name == "influence":
-            found = {role: control.model_dump(mode="json") for role, control in check.controls.items()}
-    return found
+    """Whether the original fails and oracles pass: the controls of the run's distance check, of any level."""
+    distances = ("influence", "pool_influence", "matched")
+    check = next((check for name in distances for check in evidence.checks if check.name == name), None)
+    return {} if check is None else {role: c.model_dump(mode="json") for role, c in check.controls.items()}
 
 
 def find_outcome(settings: ProjectSettings, request_id: str) -> Outcome:

@@ -78,7 +78,7 @@ def attack_all(
             each(inputs.half_kept[:most_controls]),
         )
 
-    original, oracles, held_back, half_kept = inputs.remember(f"attack {name}", judges) if name else judges()
+    original, oracles, held_back, half_kept = inputs.remember(f"attack {name}", judges, settings) if name else judges()
     return Attacked(of(inputs.unlearned), original, oracles, held_back, half_kept, settings.mia_margin)
 
 

@@ -26,6 +26,7 @@ from expunge.evaluation.whitening import Whitening
 
 Array = NDArray[np.float64]
 LOOKS = ("projection", "likelihood", "energy")
+LOOKS_ALONE = ("likelihood of any shift", "energy")
 FOLDS = 10
 MIXTURE_SHARE = 0.1
 SMALLEST_SPREAD = 1e-9
@@ -57,6 +58,8 @@ class Distance:
 class OracleDistances:
     """R oracles, fitted in folds; places other models among them.
 
+    The original itself is placed by ``place_alone``: along its own line every model is far, an oracle too.
+
     Args:
         oracles: phi [R, m] on the forget records; controls: phi [R, h] of the same oracles on held-out records.
         original, original_controls: phi [m], [h] of the model that trained on the records.
@@ -75,22 +78,21 @@ class OracleDistances:
         self.count = count
         self._looks: list[_Looks] = []
         own = np.zeros((len(LOOKS), count))
+        alone = np.zeros((len(LOOKS_ALONE), count))
         self._folds = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
         for fold in self._folds:
             others = np.setdiff1d(np.arange(count), fold)
             fit = Whitening.fit(oracles[others], controls[others], components)
             looks = _Looks(fit, fit.residuals(original, original_controls))
             own[:, fold] = looks.of(oracles[fold], controls[fold])
+            alone[:, fold] = looks.alone(oracles[fold], controls[fold])
             self._looks.append(looks)
-        self._centre = np.median(own, axis=1, keepdims=True)
-        self._spread = np.maximum(own.std(axis=1, ddof=1, keepdims=True), SMALLEST_SPREAD)
-        self.own = own
+        self.own, self.own_alone = own, alone
 
     @cached_property
     def own_scores(self) -> Array:
         """The oracles' scores [R], each by the fit that left it out."""
-        result: Array = ((self.own - self._centre) / self._spread).max(axis=0)
-        return result
+        return _largest(self.own, self.own)
 
     @property
     def own_distances(self) -> Array:
@@ -101,10 +103,17 @@ class OracleDistances:
     def place(self, forget: Array, controls: Array) -> Distance:
         """One model, phi [m] on the forget records and [h] on the control records."""
         by_fold = np.stack([looks.of(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
-        scores = ((by_fold - self._centre) / self._spread).max(axis=0)
-        at_least = sum(
-            rank_p(score, self.own_scores[fold])[0] - 1 for score, fold in zip(scores, self._folds, strict=True)
-        )
+        return self._placed(by_fold, _largest(by_fold, self.own), self.own_scores)
+
+    def place_alone(self, forget: Array, controls: Array) -> Distance:
+        """The original, phi [m] and [h]: by its energy and by how many records stand out, whatever their sign."""
+        by_fold = np.stack([looks.of(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
+        alone = np.stack([looks.alone(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
+        return self._placed(by_fold, _largest(alone, self.own_alone), _largest(self.own_alone, self.own_alone))
+
+    def _placed(self, by_fold: Array, scores: Array, own_scores: Array) -> Distance:
+        """A model's place from its scores [FOLDS] by each fit and the oracles' [R]."""
+        at_least = sum(rank_p(score, own_scores[fold])[0] - 1 for score, fold in zip(scores, self._folds, strict=True))
         projection, likelihood, energy = (float(value) for value in by_fold.mean(axis=1))
         half = 1.645 * float(np.sqrt((FOLDS - 1) * by_fold[2].var()))
         return Distance(
@@ -119,8 +128,15 @@ class OracleDistances:
         )
 
 
+def _largest(looks: Array, own: Array) -> Array:
+    """Largest look of each model, [looks, models] -> [models], standardised by the oracles' own [looks, R]."""
+    spread = np.maximum(own.std(axis=1, ddof=1, keepdims=True), SMALLEST_SPREAD)
+    result: Array = ((looks - np.median(own, axis=1, keepdims=True)) / spread).max(axis=0)
+    return result
+
+
 class _Looks:
-    """The three looks of one fit."""
+    """The looks of one fit."""
 
     def __init__(self, fit: Whitening, direction: Array) -> None:
         self.fit = fit
@@ -139,3 +155,11 @@ class _Looks:
         ratio = self.direction * (given_others - self.direction / 2) / self.conditional_variance
         mixture = np.logaddexp(np.log(1 - MIXTURE_SHARE), np.log(MIXTURE_SHARE) + ratio)
         return np.stack([projection, mixture.sum(axis=-1), (rotated * t).mean(axis=-1)])
+
+    def alone(self, forget: Array, controls: Array) -> Array:
+        """[2, models]: the mixture likelihood with each record's shift as it is found, and the energy."""
+        t = self.fit.residuals(forget, controls)
+        rotated = t @ self.fit.precision
+        ratio = (rotated * self.conditional_variance) ** 2 / (2 * self.conditional_variance)
+        mixture = np.logaddexp(np.log(1 - MIXTURE_SHARE), np.log(MIXTURE_SHARE) + ratio)
+        return np.stack([mixture.sum(axis=-1), (rotated * t).mean(axis=-1)])

@@ -24,7 +24,15 @@ from expunge.evaluation.confidence import loss, margin, predicted_label, true_cl
 from expunge.evaluation.evidence import CheckResult, Details, Power, RoleValue
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.settings import MIN_ORACLES, EvaluationSettings
-from expunge.evaluation.verdict import Judgement, PlantedStanding, Standing, judge, oracles_needed, rank_p, without_oracles
+from expunge.evaluation.verdict import (
+    Judgement,
+    PlantedStanding,
+    Standing,
+    judge,
+    oracles_needed,
+    rank_p,
+    without_oracles,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,7 +210,7 @@ def drift_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Check
             name="drift", title=title, power=Power(note=note), verdict="no power", words=f"no power: {note}"
         )
     distances = Distances()
-    judges = inputs.remember("drift", lambda: measure(groups, settings.drift_quantile, distances))
+    judges = inputs.remember("drift", lambda: measure(groups, settings.drift_quantile, distances), settings)
     own_drifts = [v for group in groups for v in group.from_reference(distances, group.unlearned)]
     drifts = replace(judges, candidates={**judges.candidates, "unlearned": np.array(own_drifts)})
     standings = {name: drifts.standing(value) for name, value in drifts.candidates.items()}

@@ -183,7 +183,7 @@ def margin_of_quality(half: int, auc_margin: float, records: int = 10000) -> flo
 
 
 def forgetting_quality_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
-    """F on ``inputs.shadows``: its deficit on the records to forget within what AUC 1/2 + ``mia_margin`` reads."""
+    """F on ``inputs.shadows``: its deficit on the records to forget within what AUC 1/2 + ``shadow_margin`` reads."""
     shadows = inputs.shadows
     if shadows is None:
         return no_shadow_power(NAME, TITLE, None, missing_shadows(2 * ARM))
@@ -192,7 +192,7 @@ def forgetting_quality_check(inputs: EvaluationInputs, settings: EvaluationSetti
         return no_shadow_power(NAME, TITLE, None, *too_small(shadows.trained, shadows.forget, settings))
     stacks, trained = stacks_of(shadows, columns)
     own, drawn = forgetting_quality(stacks[0], trained, seed=settings.seed), priorities(trained.shape, settings.seed)
-    margin = margin_of_quality(own.half, settings.mia_margin)
+    margin = margin_of_quality(own.half, settings.shadow_margin)
     bounds, judged = judge_difference(_deficit, stacks, trained, drawn, margin, settings.seed)
     ratios = utility_ratios(inputs)
     values = {

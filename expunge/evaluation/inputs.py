@@ -15,7 +15,7 @@ from expunge.errors import UsageError
 from expunge.evaluation.canary_scores import CanaryScores
 from expunge.evaluation.confidence import phi, temperatures
 from expunge.evaluation.loss_paths import BarrierPaths
-from expunge.evaluation.settings import MIN_ORACLES
+from expunge.evaluation.settings import MIN_ORACLES, EvaluationSettings
 from expunge.evaluation.shadows import PoolOutputs, ShadowOutputs
 
 Array = NDArray[np.float64]
@@ -61,8 +61,8 @@ class EvaluationInputs:
     weaker level; held_back [H, n, K]: more of them outside the reference (positive controls); half_kept [M, n, K]:
     retrained with half of the forget set kept (power); difficulty [n]: minus phi of models that trained on neither
     side (cross-fitted); requests: request id -> positions within ``forget``; planted: see ``PlantedSet``; the ids name
-    the models in the evidence. What only some checks read is optional: the reference pool's outputs, shadow models', loss barriers, canary scores.
-    temperatures: by role, set by ``calibrated``; memo: see ``remember``.
+    the models in the evidence. What only some checks read is optional: the reference pool's outputs, shadow models',
+    loss barriers, canary scores. temperatures: by role, set by ``calibrated``; memo: see ``remember``.
 
     Raises:
         UsageError: shapes, NaN, an empty group, a class missing among held-out records, identical models.
@@ -90,7 +90,7 @@ class EvaluationInputs:
     barriers: BarrierPaths | None = None
     canaries: CanaryScores | None = None
     temperatures: Mapping[str, Array] = field(default_factory=dict)
-    memo: dict[str, Any] = field(default_factory=dict, repr=False)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, init=False)
 
     def __post_init__(self) -> None:
         if self.original.ndim != 2:
@@ -208,8 +208,21 @@ class EvaluationInputs:
             divided: Array = (stack / found[role][:, None, None]).reshape(logits.shape)
             return divided
 
+        planted = self.planted
+        if planted is not None and len(self.oracles):
+            cooled("original", self.original)
+            cooled("oracles", self.oracles)
+            # Models of the same kind: the planted set's own held-out answers were not kept.
+            usual = float(found["oracles"].mean())
+            planted = replace(
+                planted,
+                original=planted.original / found["original"][0],
+                oracles=planted.oracles / usual,
+                held_back=planted.held_back / usual,
+            )
         return replace(
             self,
+            planted=planted,
             original=cooled("original", self.original),
             unlearned=cooled("unlearned", self.unlearned),
             oracles=cooled("oracles", self.oracles),
@@ -219,11 +232,15 @@ class EvaluationInputs:
             temperatures=found,
         )
 
-    def remember(self, name: str, make: Callable[[], Any]) -> Any:
-        """What does not depend on the unlearned model (the oracles' own values, say), worked out once by name."""
-        if name not in self.memo:
-            self.memo[name] = make()
-        return self.memo[name]
+    def remember(self, name: str, make: Callable[[], Any], settings: EvaluationSettings) -> Any:
+        """What does not depend on the unlearned model (the oracles' own values, say), worked out once by name.
+
+        Only ``judging`` hands it on: other judges, made by ``replace``, start afresh.
+        """
+        key = f"{name} {settings.model_dump_json()}"
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
 
     def judging(self, unlearned: Array) -> EvaluationInputs:
         """Another unlearned model [n, K] before the same judges, which keep what they have worked out."""
@@ -232,7 +249,9 @@ class EvaluationInputs:
             rows = self.held_out
             found["unlearned"] = temperatures(unlearned[None, rows], self.targets[rows])
             unlearned = unlearned / found["unlearned"][0]
-        return replace(self, unlearned=unlearned, temperatures=found)
+        other = replace(self, unlearned=unlearned, temperatures=found)
+        object.__setattr__(other, "memo", self.memo)
+        return other
 
     def forget_phi(self, role: str) -> Array:
         """phi of one role on the forget set: [..., m]."""

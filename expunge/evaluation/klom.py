@@ -161,7 +161,7 @@ def margin_nats(half: int, auc_margin: float, records: int = 10000) -> float:
 
 
 def klom_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
-    """KLOM on ``inputs.shadows``: the excess on the records to forget within what AUC 1/2 + ``mia_margin`` reads."""
+    """KLOM on ``inputs.shadows``: the excess on the records to forget within what AUC 1/2 + ``shadow_margin`` reads."""
     shadows = inputs.shadows
     if shadows is None:
         return no_shadow_power(NAME, TITLE, None, missing_shadows(2 * ARM))
@@ -170,7 +170,7 @@ def klom_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
         return no_shadow_power(NAME, TITLE, None, *too_small(shadows.trained, shadows.forget, settings))
     stacks, trained = stacks_of(shadows, columns)
     own, drawn = klom(stacks[0], trained, seed=settings.seed), priorities(trained.shape, settings.seed)
-    margin = margin_nats(own.half, settings.mia_margin)
+    margin = margin_nats(own.half, settings.shadow_margin)
     bounds, judged = judge_difference(_excess, stacks, trained, drawn, margin, settings.seed)
     values = {
         "unlearned": RoleValue(value=own.excess, interval=bounds[0].interval, p_value=judged.p_value),

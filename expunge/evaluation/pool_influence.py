@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.evaluation.attacks import match
 from expunge.evaluation.evidence import CheckResult, Control, Details, Power, RoleValue, plain
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.pool_distance import FEWEST_OUT, FOLDS, PoolDistances, PoolPlace
+from expunge.evaluation.pool_residuals import PoolRows
 from expunge.evaluation.settings import EvaluationSettings
+from expunge.evaluation.shadows import PoolOutputs
 from expunge.evaluation.verdict import Judgement, PlantedStanding, judge, oracles_needed
 
 Array = NDArray[np.float64]
@@ -19,62 +20,59 @@ Index = NDArray[np.int64]
 NAME = "pool_influence"
 TITLE = "Distance to pool models that left the records out"
 SHIFT_LEVEL = 0.5  # of the level: the control is one more test, and one in forty honest runs may lose its verdict to it
+LITTLE = 0.2  # smallest p-value of an original that may be called one of the pool, and not merely not told apart
 MOST_MISSING = 0.1
-LEAST_HELD_OUT = 20
 
 
 class _Pool:
-    """Phi of the pool and of the roles, and the distances on any rows of the records."""
+    """Phi of the pool, and the distances on any rows of the records."""
 
-    def __init__(self, inputs: EvaluationInputs, settings: EvaluationSettings) -> None:
-        assert inputs.pool is not None
-        self.inputs, self.components = inputs, settings.control_components
-        self.phi, self.out = inputs.pool.phi, ~inputs.pool.trained
-        self.share_left_out = inputs.pool.share_left_out
+    def __init__(self, inputs: EvaluationInputs, pool: PoolOutputs, settings: EvaluationSettings) -> None:
+        self.inputs, self.settings, self.share_left_out = inputs, settings, pool.share_left_out
+        self.phi, self.out = pool.phi, ~pool.trained
 
-    def distances(self, rows: Index, held_out: Index, out_of: Index | None = None) -> PoolDistances:
-        """On some rows; ``out_of``: rows whose pattern of models without them is used instead of their own."""
+    def rows(self, judged: Index, pattern: Index, held_out: Index) -> PoolRows:
+        inputs = self.inputs
+        return PoolRows.of(judged, pattern, held_out, inputs.targets, inputs.difficulty, self.settings.seed)
+
+    def distances(self, rows: PoolRows) -> PoolDistances:
         original = self.inputs.phi["original"]
-        out = self.out[:, rows if out_of is None else out_of]
-        return PoolDistances(
-            self.phi[:, rows], out, self.phi[:, held_out], original[rows], original[held_out], self.components
-        )
+        return PoolDistances(self.phi, self.out, original, rows, self.settings.control_components)
 
 
 def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
     """Place of the unlearned model among the pool's models, each judged on the forget records that it left out.
 
     ``pool_distance`` says how the pool's smaller data is corrected for. Controls: the original fails on the forget
-    records, and passes on matched held-out records (the shift is gone); pool models pass by construction, held-back
-    oracles in their place where there are any. Power: half-kept models, or else pool models with the original's memory
-    on half of the records. Where the original passes, the retain records that are hardest for the pool stand for a
-    planted set.
+    records and passes on held-out records like them (the shift is gone); pool models pass by
+    construction, held-back oracles in their place where there are any. Power: half-kept models, or else pool models
+    with the original's memory on half of the records. Where the original is like the pool, the retain records that are
+    hardest for the pool stand for a planted set.
     """
     if inputs.pool is None:
         return _without("needs the outputs of a reference pool: models that each left out random blocks of the records")
-    if not inputs.temperatures:
-        inputs = inputs.calibrated()
-    pool = _Pool(inputs, settings)
+    inputs = inputs.calibrated()
+    assert inputs.pool is not None
+    pool = _Pool(inputs, inputs.pool, settings)
     enough = pool.out.sum(axis=0) >= FEWEST_OUT
-    rows, held_out = inputs.forget[enough[inputs.forget]], inputs.held_out
-    missing = inputs.forget.size - rows.size
+    forget = inputs.forget[enough[inputs.forget]]
+    missing = inputs.forget.size - forget.size
+    count, needed = int(pool.out[:, forget].any(axis=1).sum()), max(FOLDS, oracles_needed(settings.level))
     if missing > MOST_MISSING * inputs.forget.size:
         return _without(f"{missing} of {inputs.forget.size} records are out of fewer than {FEWEST_OUT} pool models")
-    if held_out.size < LEAST_HELD_OUT:
-        return _without(f"{held_out.size} held-out records, {LEAST_HELD_OUT} needed to see what less data does")
-    if int(pool.out[:, rows].any(axis=1).sum()) < max(FOLDS, oracles_needed(settings.level)):
-        count, needed = int(pool.out[:, rows].any(axis=1).sum()), max(FOLDS, oracles_needed(settings.level))
+    if count < needed:
         return _without(f"{count} pool models left out any of the records, level {settings.level:.3g} needs {needed}")
-    distances = pool.distances(rows, held_out)
+    rows = pool.rows(forget, forget, inputs.held_out)
+    if not rows.enough:
+        return _without(f"{inputs.held_out.size} held-out records are too few to see what less data does")
+    distances = pool.distances(rows)
 
     def place(role: str, k: int | None = None) -> PoolPlace:
-        values = inputs.phi[role] if k is None else inputs.phi[role][k]
-        return distances.place(values[rows], values[held_out])
+        return distances.place(inputs.phi[role] if k is None else inputs.phi[role][k])
 
     unlearned, original = place("unlearned"), place("original")
     held_back = [place("held_back", k).standing for k in range(len(inputs.held_back))]
     half_kept = [place("half_kept", k).standing for k in range(len(inputs.half_kept))]
-    seen = original.standing.fails(settings.level)
     judgement = judge(
         unlearned.standing,
         original.standing,
@@ -82,12 +80,12 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
         half_kept or distances.halves(settings.seed),
         oracles=distances.count,
         settings=settings,
-        planted=None if seen else _planted(pool, enough, settings),
+        planted=None if original.p_value < LITTLE else _planted(pool, enough, forget.size),
     )
-    judgement = _with_the_shift(judgement, pool, rows, settings)
+    judgement = _with_the_shift(judgement, pool, rows)
     if bool((np.ptp(inputs.unlearned, axis=0) == 0).all()):
         judgement = replace(judgement, verdict="fail", reason="the same output for every record")
-    low, middle, high = (float(v) for v in np.quantile(distances.own_scores, [0.05, 0.5, 0.95]))
+    low, middle, high = (float(v) for v in np.quantile(distances.own_nearer, [0.05, 0.5, 0.95]))
     return CheckResult(
         name=NAME,
         title=TITLE,
@@ -105,17 +103,18 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
         little_remembered=judgement.little_remembered,
         words=_words(judgement, unlearned),
         details={
-            "correction": _correction(inputs, distances, held_out),
-            "looks_unlearned": plain(unlearned.looks | {"score": unlearned.score}),
-            "looks_original": plain(original.looks | {"score": original.score}),
+            "correction": _correction(inputs, distances),
+            "looks_unlearned": plain(unlearned.looks | {"share_nearer": unlearned.nearer}),
+            "looks_original": plain(original.looks | {"share_nearer": original.nearer}),
             "share_left": unlearned.share,
-            "pool_scores": distances.own_scores.tolist(),
-            "pool_scores_5_50_95": [low, middle, high],
+            "pool_shares_nearer": distances.own_nearer.tolist(),
+            "pool_shares_nearer_5_50_95": [low, middle, high],
             "pool_models": distances.count,
             "share_left_out": pool.share_left_out,
-            "records": rows.size,
+            "records": forget.size,
+            "mirror_records": rows.mirror.size,
             "records_in_too_many_pool_models": missing,
-            "fewest_pool_models_without_a_record": int(pool.out[:, rows].sum(axis=0).min()),
+            "fewest_pool_models_without_a_record": int(pool.out[:, forget].sum(axis=0).min()),
             "level": settings.level,
             "negligible": False,
             "reason": judgement.reason,
@@ -123,29 +122,23 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
     )
 
 
-def _with_the_shift(judgement: Judgement, pool: _Pool, rows: Index, settings: EvaluationSettings) -> Judgement:
-    """The control for the pool's smaller data: the original, on held-out records like the forget records, must pass."""
-    inputs = pool.inputs
-    held_out = inputs.held_out
-    most = max(1, held_out.size // 2)
-    if rows.size > most:
-        rows = np.sort(np.random.default_rng(settings.seed).choice(rows, most, replace=False))
-    matching = match(rows, held_out, inputs.targets, inputs.difficulty)
-    rest = np.setdiff1d(held_out, matching.others)
-    if rest.size < LEAST_HELD_OUT:
+def _with_the_shift(judgement: Judgement, pool: _Pool, rows: PoolRows) -> Judgement:
+    """The control for the pool's smaller data: on the mirror, which it never saw, the original is like the pool.
+
+    The mirror is judged as the forget records are, with a mirror of its own among the other held-out records.
+    """
+    again = pool.rows(rows.mirror, rows.mirror_pattern, rows.rest)
+    if not again.enough:
         return judgement
-    original = inputs.phi["original"]
-    found = pool.distances(matching.others, rest, out_of=matching.members).place(
-        original[matching.others], original[rest]
-    )
-    passes = not found.standing.fails(SHIFT_LEVEL * settings.level)
+    found = pool.distances(again).place(pool.inputs.phi["original"])
+    passes = not found.standing.fails(SHIFT_LEVEL * pool.settings.level)
     control = Control(
         expected="pass",
         verdict="pass" if passes else "fail",
-        statistic=found.score,
+        statistic=found.nearer,
         p_value=found.p_value,
-        note=f"the original on {len(matching.others)} held-out records like the forget records: what less data does "
-        f"{'is taken out' if passes else 'is not taken out'}",
+        note=f"the original on {rows.mirror.size} held-out records like the forget records, which it never saw: "
+        f"what less data does is {'' if passes else 'not '}taken out",
     )
     controls = judgement.controls | {"held_out": control}
     if passes:
@@ -154,29 +147,34 @@ def _with_the_shift(judgement: Judgement, pool: _Pool, rows: Index, settings: Ev
     return Judgement("no power", False, controls, judgement.power, reason)
 
 
-def _planted(pool: _Pool, enough: NDArray[np.bool_], settings: EvaluationSettings) -> PlantedStanding | None:
+def _planted(pool: _Pool, enough: NDArray[np.bool_], forget: int) -> PlantedStanding | None:
     """The original on as many retain records as there are to forget, those that are hardest for models without them."""
     inputs = pool.inputs
-    retain = inputs.retain[enough[inputs.retain]]
-    if retain.size < inputs.forget.size:
+    retain = inputs.retain[
+        enough[inputs.retain] & np.isin(inputs.targets[inputs.retain], inputs.targets[inputs.held_out])
+    ]
+    if retain.size < forget:
         return None
     out = pool.out[:, retain]
     mean = np.where(out, pool.phi[:, retain], 0.0).sum(axis=0) / out.sum(axis=0)
-    rows = np.sort(retain[np.argsort(mean, kind="stable")[: inputs.forget.size]])
-    distances = pool.distances(rows, inputs.held_out)
-    original = inputs.phi["original"]
-    standing = distances.place(original[rows], original[inputs.held_out]).standing
-    return PlantedStanding(standing, distances.own_standings, float(standing.fails(settings.level)))
+    hardest = np.sort(retain[np.argsort(mean, kind="stable")[:forget]])
+    rows = pool.rows(hardest, hardest, inputs.held_out)
+    if not rows.enough:
+        return None
+    distances = pool.distances(rows)
+    standing = distances.place(inputs.phi["original"]).standing
+    return PlantedStanding(standing, distances.own_standings, float(standing.fails(pool.settings.level)))
 
 
-def _correction(inputs: EvaluationInputs, distances: PoolDistances, held_out: Index) -> Details:
-    lines = {role: list(distances.line(inputs.phi[role][held_out])) for role in ("original", "unlearned")}
+def _correction(inputs: EvaluationInputs, distances: PoolDistances) -> Details:
     return {
         "temperatures": plain({role: np.exp(np.log(t).mean()) for role, t in inputs.temperatures.items() if len(t)}),
-        "held_out_line_intercept_and_slope": plain(lines),
+        "held_out_line_intercept_and_slope": plain(
+            {role: list(distances.line(inputs.phi[role])) for role in ("original", "unlearned")}
+        ),
         "words": "pool models saw less data: every model's own line over held-out records, the pool's principal "
-        "components there, the part of the original's displacement that held-out records share and the model's own "
-        "held-out spread are taken out",
+        "components there, and, from held-out records like the forget records, the part of the original's displacement "
+        "that is no memory and the model's own spread are taken out",
     }
 
 

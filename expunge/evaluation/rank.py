@@ -127,16 +127,27 @@ def influence_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> C
             inputs.phi["original"][rows],
             settings.control_components,
         ),
+        settings,
     )
+
+    original = inputs.remember(
+        "place of the original",
+        lambda: reference.place_alone(inputs.forget_phi("original"), inputs.phi["original"][rows]),
+        settings,
+    )
+    # An original among the oracles has no line to look along: its direction is the accident of one run.
+    along = original.standing.fails(settings.level)
 
     def place(role: str, k: int | None = None) -> Distance:
         values = inputs.phi[role] if k is None else inputs.phi[role][k]
-        return reference.place(values[inputs.forget], values[rows])
+        place_one = reference.place if along else reference.place_alone
+        return place_one(values[inputs.forget], values[rows])
 
-    unlearned, original = place("unlearned"), place("original")
+    unlearned = place("unlearned")
     held_back, half_kept = inputs.remember(
         "places of the controls",
         lambda: [[place(role, k) for k in range(len(inputs.phi[role]))] for role in ("held_back", "half_kept")],
+        settings,
     )
     judgement = judge(
         unlearned.standing,

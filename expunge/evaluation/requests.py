@@ -19,7 +19,8 @@ Index = NDArray[np.int64]
 def request_evidence(inputs: EvaluationInputs, settings: EvaluationSettings) -> list[RequestEvidence]:
     """Evidence of every request, in the order given; level ``settings.level`` each, not corrected: it does not gate.
 
-    Without oracles there is no place and no verdict: the accuracies alone. Under ``min_records`` records half of a request is not a set: half-kept models do not count, the planted set does.
+    Without oracles there is no place and no verdict: the accuracies alone. Under ``min_records`` records half of a
+    request is not a set: half-kept models do not count, the planted set does.
     """
     if not len(inputs.oracles):
         return [_without_oracles(inputs, settings, name, positions) for name, positions in inputs.requests.items()]

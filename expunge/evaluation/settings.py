@@ -47,6 +47,9 @@ class EvaluationSettings(BaseModel):
     )
 
     mia_margin: float = Field(default=0.02, gt=0, description="difference of AUC, or of efficacy, too small to matter")
+    shadow_margin: float = Field(
+        default=0.10, gt=0, description="difference of AUC from one half, over shadow models, too small to matter"
+    )
     mia_folds: int = Field(default=10, ge=2)
     mia_oracles: int = Field(default=100, ge=3, description="most oracles that the attacks are run on")
     mia_sample: int = Field(

@@ -223,11 +223,11 @@ def _cut(interval: Interval) -> Interval:
 
 
 def u_lira_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
-    """U-LiRA on ``inputs.shadows``: AUC - 1/2 on the records to forget within ``mia_margin``, both ways.
+    """U-LiRA on ``inputs.shadows``: AUC - 1/2 on the records to forget within ``shadow_margin``, both ways.
 
     The records to retain are reported beside it, before and after: did they become more exposed?
     """
-    shadows, margin = inputs.shadows, settings.mia_margin
+    shadows, margin = inputs.shadows, settings.shadow_margin
     if shadows is None:
         return no_shadow_power(NAME, TITLE, margin, missing_shadows(SHADOWS))
     if len(shadows) < FEWEST_MODELS:
@@ -252,7 +252,7 @@ def u_lira_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Chec
 
 
 def _equivalence(value: float, interval: Interval, settings: EvaluationSettings, models: int) -> Equivalence:
-    return equivalence(value - 0.5, (interval[1] - interval[0]) / 2, settings.mia_margin, models)
+    return equivalence(value - 0.5, (interval[1] - interval[0]) / 2, settings.shadow_margin, models)
 
 
 def _result(results: dict[str, ULira], shadows: ShadowOutputs, settings: EvaluationSettings) -> CheckResult:
@@ -280,7 +280,7 @@ def _result(results: dict[str, ULira], shadows: ShadowOutputs, settings: Evaluat
         controls=judged.controls,
         power=Power(models=own.models, note="the margin, the interval over models and both controls show the power"),
         verdict=judged.verdict,
-        margin=settings.mia_margin,
+        margin=settings.shadow_margin,
         words=_words(judged, own),
         details={
             "reason": judged.reason,

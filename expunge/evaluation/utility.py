@@ -15,7 +15,14 @@ from expunge.evaluation.confidence import accuracy, predicted_label, share_inter
 from expunge.evaluation.evidence import CheckResult, Control, Details, Power, RoleValue, Verdict
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.settings import MIN_ORACLES, EvaluationSettings
-from expunge.evaluation.verdict import Standing, held_back_control, rank_p, single_model_interval
+from expunge.evaluation.verdict import (
+    TOLERANCE,
+    Standing,
+    held_back_control,
+    oracles_needed,
+    rank_p,
+    single_model_interval,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -80,19 +87,19 @@ class _Guard:
         return rank_p(self.mean - value, below)[1]
 
     def verdict(self, value: float, level: float) -> Verdict:
-        low, high = self.interval(value - self.mean)
-        if high < -self.margin or (value - self.mean < -self.margin and self.p_value(value) <= level):
-            return "fail"
-        among_oracles = value - self.mean >= -self.margin and self.p_value(value) > level
-        return "pass" if low >= -self.margin or among_oracles else "no power"
+        if value - self.mean >= -self.margin:
+            return "pass"
+        if self.count >= oracles_needed(level):
+            return "fail" if self.p_value(value) <= level + TOLERANCE else "pass"
+        return "fail" if self.interval(value - self.mean)[1] < -self.margin else "no power"
 
 
 def utility_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
     """The utility guard. Its negative control is a model that always answers the commonest class: it must fail.
 
-    pass: the gap's interval above minus the margin, or the gap itself above it and not lower than the oracles' own;
-    fail: the interval wholly below, or the gap below it and lower than (almost) any oracle's; else no power. Without
-    oracles the original stands in for them.
+    pass: not more than the margin below the oracles' mean, or no lower than oracles themselves come out (rank); fail:
+    below the margin and lower than (almost) any oracle; no power: below the margin, with too few oracles to rank. An
+    oracle fails with the level's probability at most. Without oracles the original stands in for them.
     """
     if not len(inputs.oracles):
         return _against_the_original(inputs, settings)

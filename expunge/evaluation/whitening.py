@@ -39,7 +39,7 @@ class Whitening:
         mean = forget.mean(axis=0)
         control_mean = controls.mean(axis=0)
         control_scale = np.maximum(controls.std(axis=0), np.sqrt(SMALLEST_VARIANCE))
-        k = max(0, min(components, (count - 1) // 8, controls.shape[1]))
+        k = max(0, min(components, (count - 1) // 8, controls.shape[1])) if controls.std(axis=0).any() else 0
         slope = np.zeros((controls.shape[1], m))
         if k:
             z = (controls - control_mean) / control_scale

@@ -39,6 +39,13 @@ def evaluation_settings(settings: ProjectSettings, level: Level | None = None) -
     )
 
 
+def level_of(inputs: EvaluationInputs) -> Level:
+    """The highest level of evidence that these outputs can give."""
+    if len(inputs.oracles):
+        return "oracle"
+    return "oracle-free" if inputs.pool is None else "pool"
+
+
 def judge_counts(settings: ProjectSettings, level: Level | None = None) -> dict[str, int]:
     """How many models are retrained to judge, by purpose; none below level oracle."""
     sizes = settings.evaluation

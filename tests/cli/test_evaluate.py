@@ -37,12 +37,6 @@ def test_a_mistake_is_named(house: Any, arguments: tuple[str, ...], words: tuple
     assert not (house.state / "zenml").exists(), "nothing was started"
 
 
-@pytest.mark.parametrize("option", [("--audit",), ("--shadows", "64")])
-def test_without_evidence_there_is_nothing_to_check(house: Any, option: tuple[str, ...]) -> None:
-    refused = house.run("evaluate", *option, code=3)
-    assert "Nothing was unlearned in this project yet" in refused.err and "expunge forget" in refused.err
-
-
 def check(name: str, verdict: str, words: str, gating: bool = False) -> Any:
     return SimpleNamespace(name=name, verdict=verdict, words=words, gating=gating)
 

@@ -20,7 +20,9 @@ def test_every_check_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     for check in samples.rich().checks:
         assert check.name in text
     assert "influence (gates)" in text and "original fails" in text and "oracle passes" in text and "100% of 5" in text
-    assert "this 1.15 [1.04, 1.25]" in text and "Gate passed" in text and "level of evidence: oracle, 20 models" in text
+    own = samples.rich().check("influence").values["unlearned"]
+    assert f"this {own.value:.3g} [{own.interval[0]:.3g}, {own.interval[1]:.3g}]" in text
+    assert "Gate passed" in text and "level of evidence: oracle, 20 models" in text
     assert "u_lira had no power. To do: train about 96 shadow models (`expunge evaluate --shadows 96`)." in text
     assert "mystery had no power. To do: ask its author." in text
     assert "warning: flat privacy-loss distribution" in text

@@ -114,7 +114,7 @@ def test_every_model_is_taken_at_its_own_temperature(inputs: EvaluationInputs) -
         for role in ("oracles", "held_back", "half_kept")
     }
     before = inputs.calibrated()
-    after = replace(inputs, memo={}, **sharp).calibrated()
+    after = replace(inputs, **sharp).calibrated()
     for role in ("original", "unlearned", "oracles", "held_back", "half_kept"):
         assert after.phi[role] == pytest.approx(before.phi[role], rel=1e-3, abs=1e-3)
     assert after.calibrated() is after or after.calibrated().phi["oracles"] == pytest.approx(after.phi["oracles"])
@@ -137,7 +137,7 @@ def test_the_check_reads_the_oracles_and_says_when_they_are_few(inputs: Evaluati
     low, high = result.values["oracle"].interval
     assert low < result.values["oracle"].value < high and result.controls["oracle"].of == 5
     assert calibration_check(inputs.calibrated(), SETTINGS).statistic == pytest.approx(result.statistic)
-    few = calibration_check(replace(inputs, oracles=inputs.oracles[:10], memo={}), SETTINGS)
+    few = calibration_check(replace(inputs, oracles=inputs.oracles[:10]), SETTINGS)
     assert few.verdict == "no power" and "10 oracles, a verdict at level 0.05 needs 19" in few.words
 
 

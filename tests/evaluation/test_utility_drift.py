@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from laws import World
 
@@ -58,7 +59,8 @@ def test_drift_verdicts(loaded: Distances, kind: str, verdict: str) -> None:
     result = drift_check(World(run_share=0.01).build(kind), SETTINGS)
     assert result.verdict == verdict
     assert result.sound and result.controls["original"].verdict == "fail"
-    assert len(result.details["table"]) == 12 and result.details["pairs"] == 20
+    assert len(result.details["table"]) == 12
+    assert result.details["references"] == 20 and result.details["ranked"] == 20
     for row in result.details["table"]:
         assert row["exceeded"] == (row["value"] > row["threshold"])
     if kind == "untouched":
@@ -79,16 +81,16 @@ def test_the_oracles_ranks_are_exchangeable(loaded: Distances) -> None:
     assert failed <= 3  # exactly one or so: places 1 of 29 reach .05
 
 
-def test_thresholds_come_from_disjoint_oracle_pairs(loaded: Distances) -> None:
-    inputs = World(oracles=20).build()
+def test_thresholds_come_from_the_ranked_oracles_against_the_reference(loaded: Distances) -> None:
+    inputs = World(oracles=30).build()
     result = drift_check(inputs, SETTINGS)
-    rows = inputs.forget
-    pairs = []
-    for a, b in zip(inputs.oracles[0::2], inputs.oracles[1::2], strict=True):
-        first, second = signals(a[rows], inputs.targets[rows]), signals(b[rows], inputs.targets[rows])
-        pairs.append(loaded("loss", first["loss"], second["loss"]))
+    assert (result.details["references"], result.details["ranked"]) == (11, 19)
+    rows, y = inputs.forget, inputs.targets[inputs.forget]
+    losses = [signals(logits[rows], y)["loss"] for logits in inputs.oracles]
+    reference = pd.concat(losses[:11], ignore_index=True)
+    own = [loaded("loss", reference, one) for one in losses[11:]]
     row = next(r for r in result.details["table"] if (r["group"], r["column"]) == ("forget", "loss"))
-    assert row["threshold"] == pytest.approx(np.quantile(pairs, 0.95)) and result.details["pairs"] == 10
+    assert row["threshold"] == pytest.approx(np.quantile(own, 0.95))
 
 
 def test_evidentlys_page_shows_the_same_numbers(loaded: Distances) -> None:
