@@ -58,7 +58,6 @@ def judge_levels(world: World, table: RecordTable, case: dict[str, NDArray], see
     none = inputs.oracles[:0]
     weaker = dataclasses.replace(
         inputs, oracles=none, held_back=none, half_kept=none, pool=pool_of(world, table, case, seed), temperatures={},
-        memo={},
     ).calibrated()  # fmt: skip
     settings = EvaluationSettings(gating=GATING)
     found: dict[str, dict[str, str]] = {}

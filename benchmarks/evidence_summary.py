@@ -69,9 +69,41 @@ def _measured(terms: list[dict[str, float]]) -> dict[str, list[float]]:
     return found
 
 
+def pooled(results: dict[str, Any]) -> dict[str, Any]:
+    """Each kind over the data sets with MLPs: cases are independent, so they add up."""
+    worlds = [found for found in results.values() if found["sizes"]["model"] == "mlp"]
+    kinds = {}
+    for kind in (*GOOD, *BAD):
+        wrong, of = (sum(found["kinds"][kind][name] for found in worlds) for name in ("wrong", "cases"))
+        kinds[kind] = {"wrong": wrong, "of": of, "upper": upper(wrong, of)}
+    wrong, of = (sum(found["oracle_seeds"][name] for found in worlds) for name in ("wrong", "of"))
+    none, verdicts = (sum(found["no_power"][name] for found in worlds) for name in ("count", "of"))
+    return {
+        "kinds": kinds,
+        "oracle_seeds": {"wrong": wrong, "of": of, "upper": upper(wrong, of)},
+        "no_power": {"count": none, "of": verdicts},
+    }
+
+
 def as_markdown(results: dict[str, Any]) -> str:
-    """One table a data set."""
-    lines: list[str] = []
+    """The pooled table, then one a data set."""
+    every = pooled(results)
+    lines = [
+        "### MLPs on all data sets together",
+        "",
+        "| model | truth | wrong verdicts | upper 95 % bound |",
+        "|---|---|---|---|",
+        *(
+            f"| {kind} | {'good' if kind in GOOD else 'bad'} | {row['wrong']} of {row['of']} | {row['upper']:.1%} |"
+            for kind, row in every["kinds"].items()
+            if row["of"]
+        ),
+        f"| both oracle seeds | good | {every['oracle_seeds']['wrong']} of {every['oracle_seeds']['of']} | "
+        f"{every['oracle_seeds']['upper']:.1%} |",
+        "",
+        f'"No power": {every["no_power"]["count"]} of {every["no_power"]["of"]} verdicts.',
+        "",
+    ]
     for name, found in results.items():
         sizes = found["sizes"]
         lines += [

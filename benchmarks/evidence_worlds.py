@@ -38,7 +38,7 @@ class World:
     learning_rate: float
     train: int
     held_out: int
-    cases: int = 60
+    cases: int = 20
     forget: int = 200
     pool: int = 300
     batch: int = 64
@@ -109,6 +109,8 @@ WORLDS: dict[str, World] = {
         World("digits", digits, "mlp", {"hidden": [128]}, 600, 0.7, train=1000, held_out=700),
         World("fashion", fashion, "mlp", {"hidden": [64]}, 800, 0.4, train=800, held_out=700),
         World("census", census, "mlp", {"hidden": [64]}, 1000, 0.5, train=1000, held_out=700),
-        World("fashion-cnn", fashion, "small_cnn", {"width": 8}, 400, 0.3, train=800, held_out=700, cases=6, at_once=1),
+        World(
+            "fashion-cnn", fashion, "small_cnn", {"width": 8}, 400, 0.3, train=800, held_out=700, cases=15, at_once=1
+        ),
     )
 }

@@ -54,7 +54,14 @@ SCENARIO: dict[str, Any] = {
         "folds": 2,
         "repeats": 1,
     },
-    "evaluation": {"look_oracles": 8, "verdict_oracles": 40, "held_back": 5, "half_kept": 10},
+    "evaluation": {
+        "look_oracles": 8,
+        "verdict_oracles": 40,
+        "held_back": 5,
+        "half_kept": 10,
+        "pool_models": 0,
+        "gating": ["influence"],
+    },
 }
 """digits, small. The gate may refuse and the run fall back to retraining: tests go by what is recorded."""
 
