@@ -92,7 +92,7 @@ class OracleDistances:
     @cached_property
     def own_scores(self) -> Array:
         """The oracles' scores [R], each by the fit that left it out."""
-        return _largest(self.own, self.own)
+        return _largest(self.own, self.own)[1]
 
     @property
     def own_distances(self) -> Array:
@@ -103,13 +103,13 @@ class OracleDistances:
     def place(self, forget: Array, controls: Array) -> Distance:
         """One model, phi [m] on the forget records and [h] on the control records."""
         by_fold = np.stack([looks.of(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
-        return self._placed(by_fold, _largest(by_fold, self.own), self.own_scores)
+        return self._placed(by_fold, *_largest(by_fold, self.own))
 
     def place_alone(self, forget: Array, controls: Array) -> Distance:
         """The original, phi [m] and [h]: by its energy and by how many records stand out, whatever their sign."""
         by_fold = np.stack([looks.of(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
         alone = np.stack([looks.alone(forget[None], controls[None])[:, 0] for looks in self._looks], axis=1)
-        return self._placed(by_fold, _largest(alone, self.own_alone), _largest(self.own_alone, self.own_alone))
+        return self._placed(by_fold, *_largest(alone, self.own_alone))
 
     def _placed(self, by_fold: Array, scores: Array, own_scores: Array) -> Distance:
         """A model's place from its scores [FOLDS] by each fit and the oracles' [R]."""
@@ -128,11 +128,16 @@ class OracleDistances:
         )
 
 
-def _largest(looks: Array, own: Array) -> Array:
-    """Largest look of each model, [looks, models] -> [models], standardised by the oracles' own [looks, R]."""
-    spread = np.maximum(own.std(axis=1, ddof=1, keepdims=True), SMALLEST_SPREAD)
-    result: Array = ((looks - np.median(own, axis=1, keepdims=True)) / spread).max(axis=0)
-    return result
+def _largest(by_fold: Array, own: Array) -> tuple[Array, Array]:
+    """Largest standardised look of a model by each fit, [looks, FOLDS] -> [FOLDS], and of the oracles, [R].
+
+    Standardised by the oracles and the model together: by the oracles alone they would look closer to themselves than
+    one more oracle does, and the p-value would be too small.
+    """
+    group = np.column_stack([own, by_fold.mean(axis=1)])
+    centre = np.median(group, axis=1, keepdims=True)
+    spread = np.maximum(group.std(axis=1, ddof=1, keepdims=True), SMALLEST_SPREAD)
+    return ((by_fold - centre) / spread).max(axis=0), ((own - centre) / spread).max(axis=0)
 
 
 class _Looks:

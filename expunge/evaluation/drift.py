@@ -118,31 +118,25 @@ class Drifts:
     candidates: dict[str, Array]
     thresholds: Array
 
-    @cached_property
-    def centre(self) -> Array:
-        """The oracles' mean drift per cell."""
-        return self.oracles.mean(axis=0)
+    def scores(self, drifts: Array) -> tuple[Array, Array]:
+        """A model's drifts [cells] and the ranked oracles' [R', cells] above the mean, in standard deviations.
 
-    @cached_property
-    def scale(self) -> Array:
-        """The oracles' standard deviation per cell; distances under 0.001 are nothing (chosen here)."""
-        return np.maximum(self.oracles.std(axis=0, ddof=1), SMALLEST_DRIFT)
+        Mean and deviation are those of the oracles and the model together: by the oracles alone they would look closer
+        to themselves than one more oracle does. Distances that vary by less than 0.001 are nothing (chosen here).
+        """
+        group = np.vstack([self.oracles, drifts])
+        centre, scale = group.mean(axis=0), np.maximum(group.std(axis=0, ddof=1), SMALLEST_DRIFT)
+        return (drifts - centre) / scale, (self.oracles - centre) / scale
 
-    def excesses(self, drifts: Array) -> Array:
-        """Drifts above the oracles' mean, per cell, in their standard deviations."""
-        result: Array = (drifts - self.centre) / self.scale
+    def own(self, drifts: Array) -> Array:
+        """The ranked oracles' largest scores [R'], beside that model's."""
+        result: Array = self.scores(drifts)[1].max(axis=1)
         return result
 
-    def largest(self, drifts: Array) -> float:
-        """Largest of them (chosen here)."""
-        return float(self.excesses(drifts).max())
-
-    def own(self) -> Array:
-        return np.array([self.largest(row) for row in self.oracles])
-
     def standing(self, drifts: Array) -> Standing:
-        value = self.largest(drifts)
-        return Standing(value, rank_p(value, self.own())[1])
+        """Place of a model's largest score (chosen here) among the oracles'."""
+        value = float(self.scores(drifts)[0].max())
+        return Standing(value, rank_p(value, self.own(drifts))[1])
 
 
 def measure(groups: list[Group], quantile: float, distances: Distances) -> Drifts:
@@ -223,8 +217,8 @@ def drift_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Check
         settings=settings,
         planted=_planted(inputs, settings, distances),
     )
-    own = drifts.own()
     unlearned, original = drifts.candidates["unlearned"], drifts.candidates["original"]
+    own = drifts.own(unlearned)
     exceeded = unlearned > drifts.thresholds
     table: list[Details] = [
         {
@@ -260,7 +254,7 @@ def drift_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Check
             "ranked": len(drifts.oracles),
             "oracle_drifts": own.tolist(),
             "negligible": False,
-            "worst": " ".join(drifts.cells[int(drifts.excesses(unlearned).argmax())]),
+            "worst": " ".join(drifts.cells[int(drifts.scores(unlearned)[0].argmax())]),
             "notes": list(notes),
             "level": settings.level,
             "reason": judgement.reason,

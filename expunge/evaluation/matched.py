@@ -229,6 +229,7 @@ def _without(note: str, settings: EvaluationSettings) -> CheckResult:
         verdict="no power",
         margin=settings.matched_margin,
         words=f"no power: {note}",
+        details={"to_do": "answer requests together, or hold out more records of these classes"},
     )
 
 

@@ -123,11 +123,13 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
 
 
 def _with_the_shift(judgement: Judgement, pool: _Pool, rows: PoolRows) -> Judgement:
-    """The control for the pool's smaller data: on the mirror, which it never saw, the original is like the pool.
+    """The control for the pool's smaller data: on held-out records like the forget ones the original is like the pool.
 
-    The mirror is judged as the forget records are, with a mirror of its own among the other held-out records.
+    A random half of the mirror is judged as the forget records are; the other held-out records mirror it.
     """
-    again = pool.rows(rows.mirror, rows.mirror_pattern, rows.rest)
+    half = np.random.default_rng(pool.settings.seed).permutation(rows.mirror.size)[: rows.mirror.size // 2]
+    judged = rows.mirror[half]
+    again = pool.rows(judged, rows.mirror_pattern[half], np.setdiff1d(rows.held_out, judged))
     if not again.enough:
         return judgement
     found = pool.distances(again).place(pool.inputs.phi["original"])
@@ -137,7 +139,7 @@ def _with_the_shift(judgement: Judgement, pool: _Pool, rows: PoolRows) -> Judgem
         verdict="pass" if passes else "fail",
         statistic=found.nearer,
         p_value=found.p_value,
-        note=f"the original on {rows.mirror.size} held-out records like the forget records, which it never saw: "
+        note=f"the original on {judged.size} held-out records like the forget records, which it never saw: "
         f"what less data does is {'' if passes else 'not '}taken out",
     )
     controls = judgement.controls | {"held_out": control}

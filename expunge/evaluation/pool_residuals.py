@@ -10,7 +10,8 @@ saw:
   test weaker in every trial, shrunk or not).
 
 Some held-out records are the forget records' MIRROR: alike in label and difficulty, each referred to the pool models
-that left its partner out, in every respect treated as the partner is.
+that left its partner out, in every respect treated as the partner is. They stay among the held-out records that the
+line and the components are learned from: without them nothing there would be as hard as a hard forget set.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ FEWEST_HELD_OUT = 20
 
 @dataclass(frozen=True)
 class PoolRows:
-    """Which records play which part: ``pattern`` [m'] are the records whose pool models the mirror [m'] borrows."""
+    """Which records play which part, as row numbers.
+
+    judged [m], by the pool models that left ``judged_pattern`` [m] out (the same records, or others in their place);
+    mirror [m'], with ``mirror_pattern`` [m']; held_out [h]: line and components are learned there.
+    """
 
     judged: Index
     judged_pattern: Index
     mirror: Index
     mirror_pattern: Index
-    rest: Index
+    held_out: Index
 
     @classmethod
     def of(
@@ -61,12 +66,12 @@ class PoolRows:
             mirror = np.concatenate([mirror, found.others])
             partners = np.concatenate([partners, pattern[[position[int(row)] for row in found.members]]])
             rest = np.setdiff1d(rest, found.others)
-        return cls(judged, pattern, mirror, partners, rest)
+        return cls(judged, pattern, mirror, partners, held_out)
 
     @property
     def enough(self) -> bool:
-        """Whether the mirror and the held-out records beside it can show anything."""
-        return min(self.mirror.size, self.rest.size) >= FEWEST_HELD_OUT
+        """Whether the mirror is large enough to show anything."""
+        return self.mirror.size >= FEWEST_HELD_OUT
 
 
 class PoolFit:
@@ -83,13 +88,13 @@ class PoolFit:
         own = out[:, np.concatenate([rows.judged_pattern, rows.mirror_pattern])]
         count = own.sum(axis=0)
         self.mean = np.where(own, phi[:, self._columns], 0.0).sum(axis=0) / count
-        self.rest_mean = phi[:, rows.rest].mean(axis=0)
-        self._line = np.linalg.pinv(np.stack([np.ones_like(self.rest_mean), self.rest_mean]))
-        plain, rest = self._off_the_line(phi)
-        self.rest_scale = np.maximum(rest.std(axis=0), np.sqrt(SMALLEST_VARIANCE))
-        k = max(0, min(components, (int(count.min()) - 1) // 8, rest.shape[1]))
-        self.directions = np.linalg.svd(rest / self.rest_scale, full_matrices=False)[2][:k].T
-        design = self._design(rest)
+        self.held_mean = phi[:, rows.held_out].mean(axis=0)
+        self._line = np.linalg.pinv(np.stack([np.ones_like(self.held_mean), self.held_mean]))
+        plain, held = self._off_the_line(phi)
+        self.held_scale = np.maximum(held.std(axis=0), np.sqrt(SMALLEST_VARIANCE))
+        k = max(0, min(components, (int(count.min()) - 1) // 8, held.shape[1]))
+        self.directions = np.linalg.svd(held / self.held_scale, full_matrices=False)[2][:k].T
+        design = self._design(held)
         gram = np.einsum("ri,rj,rk->ijk", own.astype(np.float64), design, design)
         if k:
             per_model = float((design[:, 1:] ** 2).mean())
@@ -101,20 +106,20 @@ class PoolFit:
 
     def line(self, phi: Array) -> Array:
         """(intercept, slope) [q, 2] of models' phi [q, n] on held-out records against the pool's mean there."""
-        result: Array = phi[:, self.rows.rest] @ self._line
+        result: Array = phi[:, self.rows.held_out] @ self._line
         return result
 
     def residuals(self, phi: Array) -> tuple[Array, Array]:
         """Of models' phi [q, n]: on the judged records [q, m] and on their mirror [q, m'], in the pool's deviations."""
-        plain, rest = self._off_the_line(phi)
-        found = (plain - self._design(rest) @ self.slope.T) / self.scale
+        plain, held = self._off_the_line(phi)
+        found = (plain - self._design(held) @ self.slope.T) / self.scale
         return found[:, : self.rows.judged.size], found[:, self.rows.judged.size :]
 
     def _off_the_line(self, phi: Array) -> tuple[Array, Array]:
         line = self.line(phi)
         a, b = line[:, :1], line[:, 1:]
-        return phi[:, self._columns] - a - b * self.mean, phi[:, self.rows.rest] - a - b * self.rest_mean
+        return phi[:, self._columns] - a - b * self.mean, phi[:, self.rows.held_out] - a - b * self.held_mean
 
-    def _design(self, rest: Array) -> Array:
-        factors = rest / self.rest_scale @ self.directions
+    def _design(self, held: Array) -> Array:
+        factors = held / self.held_scale @ self.directions
         return np.concatenate([np.ones((len(factors), 1)), factors], axis=1)

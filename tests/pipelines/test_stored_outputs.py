@@ -54,7 +54,8 @@ def paths() -> PathLosses:
     )
 
 
-POOL = PoolOutputs(RNG.normal(size=(6, 62, 4)), INPUTS.targets, membership(6, 62), 0.5)
+TRAINED = membership(6, 62) & ~np.isin(np.arange(62), INPUTS.held_out)
+POOL = PoolOutputs(RNG.normal(size=(6, 62, 4)), INPUTS.targets, TRAINED, 0.5)
 SHADOWS = ShadowOutputs(
     RNG.normal(size=(8, 5, 4)), np.arange(5) % 4, membership(8, 5), np.arange(5) < 3, RNG.normal(size=(8, 5, 4))
 )
