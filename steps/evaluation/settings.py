@@ -10,7 +10,7 @@ from expunge.settings import ProjectSettings
 HALF_KEPT_BARRIERS = 5
 CHECKS_AT: dict[Level, tuple[str, ...]] = {
     "oracle": (
-        "influence", "influence_share", "mia_loss", "mia_confidence", "mia_forest", "rmia", "utility", "drift",
+        "influence", "influence_share", "mia_loss", "mia_confidence", "rmia", "utility", "drift",
         "calibration", "loss_barrier",
     ),
     "pool": ("pool_influence", "matched", "utility"),

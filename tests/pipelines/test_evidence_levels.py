@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("levels")
+pytestmark = [pytest.mark.xdist_group("levels"), pytest.mark.slow]
 POOL = ("--set", "evaluation.evidence_level=pool")
 FREE = ("--set", "evaluation.evidence_level=oracle-free")
 REWIND = ("--set", "planning.method=rewind")
