@@ -141,6 +141,15 @@ def matched_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Che
     )
 
 
+def shows_memory(inputs: EvaluationInputs, settings: EvaluationSettings) -> bool | None:
+    """Whether the original treats the forget records better than their partners; None: too few pairs to say."""
+    matching = match(inputs.forget, inputs.held_out, inputs.targets, inputs.difficulty)
+    if len(matching.members) < settings.min_records:
+        return None
+    pairs = _Pairs(inputs, matching, settings)
+    return pairs.mean(pairs.differences(inputs.phi["original"]))[1][0] > 0
+
+
 def _slope(x: Array, y: Array) -> float:
     centred = x - x.mean()
     below = float((centred**2).sum())

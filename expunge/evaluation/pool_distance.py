@@ -156,7 +156,6 @@ class PoolDistances:
             self._direction[fold] = seen.direction
             self._fits.append(seen)
         self._own = looks(self._memory, self._direction, self._out, self._all)[..., 0]
-        self._own_scale = _Scale.of(self._own)
         shared = self._out.astype(np.int64) @ self._out.T.astype(np.int64)
         self._shared = (shared > 0) & ~np.eye(self.count, dtype=bool)
         pairs = looks(self._memory, self._direction, self._out, self._out)
@@ -199,7 +198,9 @@ class PoolDistances:
         found = np.zeros_like(self._own)
         for fold, memory, seen in zip(self._folds, memories, self._fits, strict=True):
             found[:, fold] = looks(memory[None], seen.direction[None], self._all, self._out[fold])[:, 0]
-        nearer = float((self._own_scale.largest(self._own) < self._own_scale.largest(found) - SMALLEST).mean())
+        # One scale for both, the model's own looks among the pool's: else it would look farther than one of the pool.
+        scale = _Scale.of(np.column_stack([self._own, found.mean(axis=1)]))
+        nearer = float((scale.largest(self._own) < scale.largest(found) - SMALLEST).mean())
         place, p_value = rank_p(nearer, self.own_nearer)
         energies = (memories**2).mean(axis=1)
         energy, half = float(energies.mean()), 1.645 * float(np.sqrt((FOLDS - 1) * energies.var()))
@@ -211,7 +212,7 @@ class PoolDistances:
             place=place,
             of=self.count + 1,
             looks=dict(zip(LOOKS, found.mean(axis=1).tolist(), strict=True)),
-            largest=LOOKS[int(self._own_scale.standardised(found).mean(axis=1).argmax())],
+            largest=LOOKS[int(scale.standardised(found).mean(axis=1).argmax())],
             distance=float(np.sqrt(energy)),
             distance_interval=(float(np.sqrt(max(energy - half, 0.0))), float(np.sqrt(energy + half))),
             share=float(((memories * directions).sum(axis=1) / lengths).mean()),

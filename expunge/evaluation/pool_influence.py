@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from expunge.evaluation.evidence import CheckResult, Control, Details, Power, RoleValue, plain
 from expunge.evaluation.inputs import EvaluationInputs
+from expunge.evaluation.matched import shows_memory
 from expunge.evaluation.pool_distance import FEWEST_OUT, FOLDS, PoolDistances, PoolPlace
 from expunge.evaluation.pool_residuals import PoolRows
 from expunge.evaluation.settings import EvaluationSettings
@@ -46,8 +47,8 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
     ``pool_distance`` says how the pool's smaller data is corrected for. Controls: the original fails on the forget
     records and passes on held-out records like them (the shift is gone); pool models pass by
     construction, held-back oracles in their place where there are any. Power: half-kept models, or else pool models
-    with the original's memory on half of the records. Where the original is like the pool, the retain records that are
-    hardest for the pool stand for a planted set.
+    with the original's memory on half of the records. Where the original is like the pool, and like matched held-out
+    records too, the retain records that are hardest for the pool stand for a planted set.
     """
     if inputs.pool is None:
         return _without("needs the outputs of a reference pool: models that each left out random blocks of the records")
@@ -71,6 +72,7 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
         return distances.place(inputs.phi[role] if k is None else inputs.phi[role][k])
 
     unlearned, original = place("unlearned"), place("original")
+    little = original.p_value >= LITTLE and shows_memory(inputs, settings) is False
     held_back = [place("held_back", k).standing for k in range(len(inputs.held_back))]
     half_kept = [place("half_kept", k).standing for k in range(len(inputs.half_kept))]
     judgement = judge(
@@ -80,7 +82,7 @@ def pool_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckR
         half_kept or distances.halves(settings.seed),
         oracles=distances.count,
         settings=settings,
-        planted=None if original.p_value < LITTLE else _planted(pool, enough, forget.size),
+        planted=_planted(pool, enough, forget.size) if little else None,
     )
     judgement = _with_the_shift(judgement, pool, rows)
     if bool((np.ptp(inputs.unlearned, axis=0) == 0).all()):
@@ -175,8 +177,8 @@ def _correction(inputs: EvaluationInputs, distances: PoolDistances) -> Details:
             {role: list(distances.line(inputs.phi[role])) for role in ("original", "unlearned")}
         ),
         "words": "pool models saw less data: every model's own line over held-out records, the pool's principal "
-        "components there, and, from held-out records like the forget records, the part of the original's displacement "
-        "that is no memory and the model's own spread are taken out",
+        "components there, and, from held-out records like the forget records, the level, the part of the original's "
+        "displacement that is no memory and the model's own spread are taken out",
     }
 
 

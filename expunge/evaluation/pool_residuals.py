@@ -110,10 +110,15 @@ class PoolFit:
         return result
 
     def residuals(self, phi: Array) -> tuple[Array, Array]:
-        """Of models' phi [q, n]: on the judged records [q, m] and on their mirror [q, m'], in the pool's deviations."""
+        """Of models' phi [q, n]: on the judged records [q, m] and on their mirror [q, m'], in the pool's deviations.
+
+        The mean on the mirror is taken off both: records as hard as these lie off the line together.
+        """
         plain, held = self._off_the_line(phi)
         found = (plain - self._design(held) @ self.slope.T) / self.scale
-        return found[:, : self.rows.judged.size], found[:, self.rows.judged.size :]
+        judged, mirror = found[:, : self.rows.judged.size], found[:, self.rows.judged.size :]
+        level = mirror.mean(axis=1, keepdims=True)
+        return judged - level, mirror - level
 
     def _off_the_line(self, phi: Array) -> tuple[Array, Array]:
         line = self.line(phi)
