@@ -42,14 +42,14 @@ def test_truth_by_construction(kind: str, verdict: str, words: str) -> None:
 
 
 def test_an_oracle_fails_seldom_and_its_interval_holds_zero() -> None:
-    """Over 200 worlds of 60 records: outside the margin in under 5 %, zero inside the 90 % interval in about 90 %."""
+    """Over 100 worlds of 60 records: outside the margin in under 5 %, zero inside the 90 % interval in about 90 %."""
     failed, holds = 0, 0
-    for seed in range(200):
+    for seed in range(100):
         result = judged("oracle", seed, forget=60, held_out=200)
         failed += result.verdict == "fail"
         assert result.interval is not None
         holds += result.interval[0] <= 0 <= result.interval[1]
-    assert failed <= 5 and 160 <= holds <= 195
+    assert failed <= 5 and 80 <= holds <= 98
 
 
 def test_few_records_say_how_many_would_do() -> None:

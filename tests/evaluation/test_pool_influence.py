@@ -56,7 +56,7 @@ def test_power_on_known_parts() -> None:
     found = p_values(40, ("untouched", "0.5", "0.1", "over"), **LESS)
     seen = {kind: float((p <= 0.05).mean()) for kind, p in found.items()}
     assert seen["untouched"] == seen["0.5"] == seen["over"] == 1.0
-    assert 0.3 < seen["0.1"] < 0.9
+    assert 0.4 < seen["0.1"] < 0.9
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_without_half_kept_models_the_pool_makes_its_own() -> None:
     result = pool_check(PoolWorld(seed=2, memory=4.0).build(), SETTINGS)
     assert result.verdict == "pass" and result.power.models == 64 and "a lower bound" in result.power.note
     weak = pool_check(PoolWorld(seed=2, memory=1.2, **LESS).build(), SETTINGS)
-    assert (weak.verdict == "no power" and not weak.sound) or "half forgotten is seen in" in weak.words
+    assert weak.verdict == "no power" and "half forgotten is seen in" in weak.words
 
 
 def test_little_remembered_needs_more_than_an_original_that_passes() -> None:
@@ -105,10 +105,10 @@ def test_a_constant_model_fails() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    inputs = PoolWorld(pool=16).build()
-    assert (
-        "16 pool models" in pool_check(inputs, SETTINGS).words or "out of fewer" in pool_check(inputs, SETTINGS).words
-    )
+    few = pool_check(PoolWorld(pool=16).build(), SETTINGS)
+    assert "60 of 60 records are out of fewer than 10 pool models" in few.words
+    strict = pool_check(PoolWorld().build(), SETTINGS.at_level(0.01))
+    assert "64 pool models left out any of the records, level 0.01 needs 99" in strict.words
     assert "reference pool" in pool_check(World().build(), SETTINGS).words
     inputs = PoolWorld(held_out=30).build()
     assert "too few to see what less data does" in pool_check(inputs, SETTINGS).words
