@@ -7,8 +7,8 @@ with eps in bin n (bins of 0.5 numbered from 1, 13 over [0, 6.5)) is worth 2/2^n
 score is F times the retain and test accuracies over those of retrained models.
 
 The maximum over thresholds is biased: identical laws give a median eps of 1.39 = log 4. So F is judged against the
-never-trained models' own F at the same number of models (``klom.split_arms``), and Clopper-Pearson bounds, corrected
-for the number of thresholds, say how much of an eps is certain.
+never-trained models' own F at the same number of models (``ensembles``), and Clopper-Pearson bounds, corrected for the
+number of thresholds, say how much of an eps is certain.
 """
 
 from __future__ import annotations
@@ -21,17 +21,12 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from expunge.errors import UsageError
-from expunge.evaluation.attack_rates import (
-    ShadowJudgement,
-    gaussian_shift,
-    no_shadow_power,
-)
 from expunge.evaluation.confidence import accuracy
-from expunge.evaluation.evidence import CheckResult, Details, Power, RoleValue
+from expunge.evaluation.ensembles import Ensembles, priorities, split_and_null, two_gaussians
+from expunge.evaluation.evidence import CheckResult, Details, RoleValue
 from expunge.evaluation.inputs import EvaluationInputs
-from expunge.evaluation.klom import ARM, judge_difference, priorities, split_arms, stacks_of, too_small
 from expunge.evaluation.settings import EvaluationSettings
-from expunge.evaluation.u_lira import missing_shadows, usable_columns
+from expunge.evaluation.shadow_judging import ShadowJudgement
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -143,14 +138,13 @@ def forgetting_quality(phi: Array, trained: Mask, *, seed: int = 0) -> Forgettin
     )
 
 
+def _worth(phi: Array, first: Mask, second: Mask) -> Array:
+    return record_worth(record_epsilon(phi, first, second))
+
+
 def _split_values(phi: Array, trained: Mask, drawn: Array) -> tuple[float, float]:
-    """F of unlearned against never-trained models and of never-trained against never-trained, at one size."""
-    split = null = 0.0
-    for priority in drawn:
-        unlearned, never, other = split_arms(trained, priority)
-        split += float(record_worth(record_epsilon(phi, unlearned, never)).mean()) / len(drawn)
-        null += float(record_worth(record_epsilon(phi, other, never)).mean()) / len(drawn)
-    return split, null
+    split, null = split_and_null(phi, trained, drawn, _worth)
+    return float(split.mean()), float(null.mean())
 
 
 def _deficit(phi: Array, trained: Mask, drawn: Array) -> float:
@@ -172,29 +166,18 @@ def utility_ratios(inputs: EvaluationInputs) -> dict[str, float | None]:
 
 
 @lru_cache(maxsize=16)
-def margin_of_quality(half: int, auc_margin: float, records: int = 10000) -> float:
+def margin_of_quality(half: int, auc_margin: float) -> float:
     """The deficit of two Gaussians with AUC 1/2 + ``auc_margin``, ``half`` models an arm."""
-    rng = np.random.default_rng(0)
-    phi = rng.normal(size=(2 * half, records))
-    first = np.repeat([True, False], half)[:, None] & np.ones(records, dtype=bool)
-    moved = phi + gaussian_shift(auc_margin) * first
-    worth = [record_worth(record_epsilon(each, first, ~first)).mean() for each in (phi, moved)]
-    return float(worth[0] - worth[1])
+    return -two_gaussians(half, auc_margin, _worth)
 
 
 def forgetting_quality_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
     """F on ``inputs.shadows``: its deficit on the records to forget within what AUC 1/2 + ``shadow_margin`` reads."""
-    shadows = inputs.shadows
-    if shadows is None:
-        return no_shadow_power(NAME, TITLE, None, missing_shadows(2 * ARM))
-    columns = usable_columns(shadows.trained, shadows.forget, ARM)
-    if columns.size < settings.min_records:
-        return no_shadow_power(NAME, TITLE, None, *too_small(shadows.trained, shadows.forget, settings))
-    stacks, trained = stacks_of(shadows, columns)
-    own, drawn = forgetting_quality(stacks[0], trained, seed=settings.seed), priorities(trained.shape, settings.seed)
-    margin = margin_of_quality(own.half, settings.shadow_margin)
-    bounds, judged = judge_difference(_deficit, stacks, trained, drawn, margin, settings.seed)
-    ratios = utility_ratios(inputs)
+    found = Ensembles.of(inputs, settings, NAME, TITLE)
+    if isinstance(found, CheckResult):
+        return found
+    own = forgetting_quality(found.stacks[0], found.trained, seed=settings.seed)
+    bounds, judged = found.judged(_deficit, margin_of_quality(own.half, settings.shadow_margin))
     values = {
         "unlearned": RoleValue(value=own.split, p_value=judged.p_value, note=f"F at {own.half} models an arm"),
         "original": RoleValue(note="no outputs before unlearning"),
@@ -202,29 +185,11 @@ def forgetting_quality_check(inputs: EvaluationInputs, settings: EvaluationSetti
     }
     if len(bounds) > 1:
         values["original"] = RoleValue(value=own.null - bounds[1].value, note="F before unlearning")
-    return CheckResult(
-        name=NAME,
-        title=TITLE,
-        statistic=own.deficit,
-        interval=bounds[0].interval,
-        p_value=judged.p_value,
-        values=values,
-        controls=judged.controls,
-        power=Power(models=own.models, note="the margin, the interval over models and both controls show the power"),
-        verdict=judged.verdict,
-        margin=margin,
-        words=_words(judged, own),
-        details={
-            "reason": judged.reason,
-            "negligible": bounds[0].verdict == "pass",
-            "models_needed": bounds[0].models_needed,
-            "models_an_arm_of_split_and_null": own.half,
-            "records": own.records,
-            "records_left_out": int(shadows.forget.sum()) - own.records,
-            "permuted_deficits_mean_5_95": list(judged.null),
-            **_challenge(own, ratios),
-        },
-    )
+    details: Details = {
+        "permuted_deficits_mean_5_95": list(judged.null),
+        **_challenge(own, utility_ratios(inputs)),
+    }
+    return found.result(NAME, TITLE, bounds, judged, values, own.half, _words(judged, own), details)
 
 
 def _challenge(own: ForgettingQuality, ratios: dict[str, float | None]) -> Details:

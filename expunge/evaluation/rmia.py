@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import UsageError
-from expunge.evaluation.attack_rates import no_shadow_power, tpr_at_fpr
+from expunge.evaluation.attack_rates import tpr_at_fpr
 from expunge.evaluation.attacked import LOW_FPR, attack_all, attacked_result, too_few
 from expunge.evaluation.attacks import auc, match
 from expunge.evaluation.confidence import loss, true_class_confidence
 from expunge.evaluation.evidence import CheckResult, Details
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.settings import EvaluationSettings
+from expunge.evaluation.shadow_judging import no_shadow_power
 from expunge.evaluation.verdict import without_oracles
 
 Array = NDArray[np.float64]

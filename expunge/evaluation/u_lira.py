@@ -10,7 +10,6 @@ unit: intervals are delete-group jackknives over models, fits included.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,24 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import UsageError
-from expunge.evaluation.attack_rates import (
-    MOST_GROUPS,
-    Equivalence,
-    Rate,
-    ShadowJudgement,
-    equivalence,
-    judge_shadows,
-    negatives_needed,
-    no_shadow_power,
-    over_models,
-    permuted_rows,
-    threshold_at_fpr,
-)
+from expunge.evaluation.attack_rates import Rate, negatives_needed, threshold_at_fpr
 from expunge.evaluation.attacks import auc
 from expunge.evaluation.confidence import phi as logit_confidence
 from expunge.evaluation.evidence import CheckResult, Details, Power, RoleValue
 from expunge.evaluation.inputs import EvaluationInputs
 from expunge.evaluation.settings import EvaluationSettings
+from expunge.evaluation.shadow_judging import (
+    Equivalence,
+    ShadowJudgement,
+    arm_needed,
+    equivalence,
+    judge_shadows,
+    missing_shadows,
+    no_shadow_power,
+    over_models,
+    permuted_rows,
+    usable_columns,
+)
 from expunge.evaluation.shadows import ShadowOutputs
 
 Array = NDArray[np.float64]
@@ -71,16 +70,6 @@ class ULira:
     records: int
     left_out: int
     smallest_arm: int
-
-
-def missing_shadows(count: int) -> str:
-    """What is missing without shadows, and how to get it."""
-    return f"needs shadow models of the whole procedure; `expunge evaluate --shadows {count}` trains them"
-
-
-def arm_needed(models: int) -> int:
-    """Fewest models on each side of a record: three stay when a jackknife group is left out."""
-    return 3 + math.ceil(models / MOST_GROUPS)
 
 
 def lira_scores(phi: Array, trained: Mask, variance_floor: float = 0.5, seed: int = 0) -> Array:
@@ -158,13 +147,6 @@ def u_lira(
             [stack[:, columns] for stack in stacks], trained[:, columns], int(group.sum()), variance_floor, seed
         )
     return results
-
-
-def usable_columns(trained: Mask, group: Mask, fewest: int) -> Index:
-    """Records of the group with at least ``fewest`` models on both sides."""
-    inside = trained.sum(axis=0)
-    result: Index = np.flatnonzero(group & (np.minimum(inside, len(trained) - inside) >= fewest))
-    return result
 
 
 def _one_group(stacks: list[Array], trained: Mask, asked: int, floor: float, seed: int) -> ULira:

@@ -10,7 +10,8 @@ from test_u_lira import INPUTS, shadow_inputs, shadow_phi
 
 from expunge.errors import UsageError
 from expunge.evaluation import EvaluationSettings
-from expunge.evaluation.klom import histogram_kl, klom, klom_check, margin_nats, priorities, split_arms
+from expunge.evaluation.ensembles import priorities, split_arms
+from expunge.evaluation.klom import histogram_kl, klom, klom_check, margin_nats
 
 SETTINGS = EvaluationSettings()
 
