@@ -64,14 +64,14 @@ def _audit(config: Config, overrides: Set, json: bool) -> None:
     chosen = settings(config, overrides)
     start()
     from expunge.errors import GateFailed
-    from pipelines.evidence_audit import run_evidence_audit, verdict_of
+    from pipelines.evidence_audit import run_evidence_audit
 
     found = run_evidence_audit(chosen)
     if json:
         output.as_json(found.to_dict())
     else:
         show_audit(found)
-    if not found.stands and verdict_of(found.audited) == "pass":
+    if not found.stands and found.audited.verdict == "pass":
         raise GateFailed(found.words, "Do not rely on it: see which check differs, and retrain without the records.")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from zenml import pipeline
 
 from adapters.runs import run_pipeline
-from expunge.evaluation.evidence import Evidence, Verdict
+from expunge.evaluation.evidence import Evidence
 from expunge.settings import ProjectSettings
 from pipelines.judged import by_id, ids, newest_judged, refuse_requested
 from steps.evaluation.audit_evidence import audit_evidence
@@ -29,11 +29,11 @@ class EvidenceAudit:
     @property
     def stands(self) -> bool:
         """Whether true oracles come to the same verdict. A pass that they lack the power to confirm does not stand."""
-        return verdict_of(self.audited) == verdict_of(self.audit)
+        return self.audited.verdict == self.audit.verdict
 
     @property
     def words(self) -> str:
-        before, after = verdict_of(self.audited), verdict_of(self.audit)
+        before, after = self.audited.verdict, self.audit.verdict
         said = f"{before} at level {self.audited.level}, {after} before {self.audit.oracles.count} true oracles"
         if before == after == "no power":
             return f"There was no verdict, and there is none now: {said}."
@@ -43,17 +43,9 @@ class EvidenceAudit:
         return {
             "stands": self.stands,
             "words": self.words,
-            "audited": {"verdict": verdict_of(self.audited), **self.audited.model_dump(mode="json")},
-            "audit": {"verdict": verdict_of(self.audit), **self.audit.model_dump(mode="json")},
+            "audited": {"verdict": self.audited.verdict, **self.audited.model_dump(mode="json")},
+            "audit": {"verdict": self.audit.verdict, **self.audit.model_dump(mode="json")},
         }
-
-
-def verdict_of(evidence: Evidence) -> Verdict:
-    """Of all gating checks together: pass when each passes, fail when one fails, else no power."""
-    verdicts = {check.verdict for check in evidence.checks if check.gating}
-    if "fail" in verdicts:
-        return "fail"
-    return "pass" if verdicts == {"pass"} else "no power"
 
 
 @pipeline(name="audit_evidence")

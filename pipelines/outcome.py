@@ -100,7 +100,7 @@ def _row(
         },
         mia_auc={role: _value(own.mia.get(role)) for role in ROLES},
         verdict=own.verdict,
-        words=_words(own, run, _passed(evidence)),
+        words=_words(own, run, evidence.verdict == "pass"),
         controls=_controls(own, evidence),
         certificate=certificate,
         report=report,
@@ -119,10 +119,6 @@ def _words(own: RequestEvidence, run: UnlearningRun, passed: bool) -> str:
             " one request in 20 falls so far by chance"
         )
     return own.words
-
-
-def _passed(evidence: Evidence) -> bool:
-    return all(check.verdict == "pass" for check in evidence.checks if check.gating)
 
 
 def _value(value: Any) -> dict[str, Any]:

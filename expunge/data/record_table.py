@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import NotFoundError, UsageError
+
+
+def places_of(record_ids: Iterable[str], position: Mapping[str, int], where: str, advice: str) -> NDArray[np.int64]:
+    """Position of each id, in their order. Raises NotFoundError naming the unknown ones."""
+    wanted = list(record_ids)
+    unknown = [r for r in wanted if r not in position]
+    if unknown:
+        named = f"{', '.join(map(repr, unknown[:3]))}{' ...' if len(unknown) > 3 else ''}"
+        raise NotFoundError(f"Unknown record {named} in {where}.", advice)
+    return np.array([position[r] for r in wanted], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +71,8 @@ class RecordTable:
 
     def rows(self, record_ids: Iterable[str]) -> NDArray[np.int64]:
         """Rows of the given ids, in their order. Raises NotFoundError naming the unknown ones."""
-        wanted = list(record_ids)
-        unknown = [r for r in wanted if r not in self.position]
-        if unknown:
-            raise NotFoundError(
-                f"Unknown record {', '.join(map(repr, unknown[:3]))}{' ...' if len(unknown) > 3 else ''}"
-                f" in data set {self.name!r}.",
-                "List ids with `expunge score --top 20`, or check the id column of your data.",
-            )
-        return np.array([self.position[r] for r in wanted], dtype=np.int64)
+        advice = "List ids with `expunge score --top 20`, or check the id column of your data."
+        return places_of(record_ids, self.position, f"data set {self.name!r}", advice)
 
     def select(self, record_ids: Collection[str]) -> RecordTable:
         """The sub-table of the given ids (each must exist)."""

@@ -37,6 +37,14 @@ from expunge.evaluation.utility import utility_check, utility_table
 from expunge.evaluation.verdict import TOLERANCE, holm
 
 GUARD = "utility"  # decides with the gating checks, and shares their level
+USUAL: dict[Level, tuple[str, ...]] = {
+    "oracle": (
+        "influence", "influence_share", "mia_loss", "mia_confidence", "rmia", "utility", "drift", "calibration",
+        "loss_barrier",
+    ),
+    "pool": ("pool_influence", "matched", "utility"),
+    "oracle-free": ("matched", "utility"),
+}  # fmt: skip
 LEVEL_WORDS: dict[str, str] = {
     "oracle": "against models retrained without the records",
     "pool": "against a pool of models that left out random blocks of records and saw less data, corrected for on "
@@ -104,6 +112,12 @@ for _check in (
     FunctionCheck(matched.NAME, matched.TITLE, matched.matched_check),
 ):
     register_check(_check)
+
+
+def usual_checks(inputs: EvaluationInputs, level: Level) -> tuple[str, ...]:
+    """The checks of a level that these outputs have something for, without those that take long."""
+    lacking = {"rmia": inputs.pool is None, "loss_barrier": inputs.barriers is None}
+    return tuple(name for name in USUAL[level] if not lacking.get(name, False))
 
 
 def run_checks(

@@ -180,6 +180,14 @@ class Evidence(Record):
     warnings: list[FailureSignature] = Field(default_factory=list)
     words: str
 
+    @property
+    def verdict(self) -> Verdict:
+        """Of all gating checks together: pass when each passes, fail when one fails, else no power."""
+        verdicts = {check.verdict for check in self.checks if check.gating}
+        if "fail" in verdicts:
+            return "fail"
+        return "pass" if verdicts == {"pass"} else "no power"
+
     def check(self, name: str) -> CheckResult:
         """The result of one check.
 

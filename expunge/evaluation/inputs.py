@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from expunge.errors import UsageError
 from expunge.evaluation.canary_scores import CanaryScores
 from expunge.evaluation.confidence import phi, temperatures
+from expunge.evaluation.evidence import Level
 from expunge.evaluation.loss_paths import BarrierPaths
 from expunge.evaluation.settings import MIN_ORACLES, EvaluationSettings
 from expunge.evaluation.shadows import PoolOutputs, ShadowOutputs
@@ -172,6 +173,13 @@ class EvaluationInputs:
                 raise UsageError(
                     f"Identical models: the {role} is {names[digest]}.", "A model cannot be its own reference."
                 )
+
+    @property
+    def level(self) -> Level:
+        """The highest level of evidence that these outputs can give."""
+        if len(self.oracles):
+            return "oracle"
+        return "oracle-free" if self.pool is None else "pool"
 
     @property
     def indicative(self) -> bool:

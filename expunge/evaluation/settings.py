@@ -62,7 +62,7 @@ class EvaluationSettings(BaseModel):
         default="wasserstein", description="Evidently's distance for numbers: normed Wasserstein"
     )
     drift_quantile: float = Field(
-        default=0.95, gt=0, le=1, description="quantile of the oracle pairs' distances that is the threshold"
+        default=0.95, gt=0, le=1, description="quantile of the ranked oracles' distances that is the threshold"
     )
 
     flat_variation: float = Field(
@@ -80,9 +80,15 @@ class EvaluationSettings(BaseModel):
         return names
 
     def gating_at(self, level: Level) -> tuple[str, ...]:
-        """The checks that decide at one level of evidence: below ``oracle`` its own, unless ``gating`` names it."""
-        own = GATING_BELOW_ORACLE.get(level)
-        return self.gating if own is None or own in self.gating else (own,)
+        """The checks that decide at one level of evidence: below ``oracle`` its own, unless ``gating`` names it.
+
+        What decides without oracles does not decide where there are some.
+        """
+        if level == "oracle":
+            named = tuple(name for name in self.gating if name not in GATING_BELOW_ORACLE.values())
+            return named if named or not self.gating else EvaluationSettings().gating
+        own = GATING_BELOW_ORACLE[level]
+        return self.gating if own in self.gating else (own,)
 
     def at_level(self, level: float) -> EvaluationSettings:
         """The same settings at another level (the Holm share of one gating check)."""

@@ -22,7 +22,7 @@ from expunge.reporting.page import (
 
 
 def drift_section(evidence: Evidence, drift: Mapping[str, Any], evidently: str = "") -> str:
-    """Against one oracle; what pairs of oracles differ by is the yardstick. `evidently`: where its own page lies."""
+    """Against some oracles together; the yardstick is what others differ by. `evidently`: where its own page lies."""
     check = next((c for c in evidence.checks if c.name == "drift"), None)
     table_rows = check.details.get("table") if check else None
     rows = [row for row in table_rows if isinstance(row, dict)] if isinstance(table_rows, list) else []
@@ -56,7 +56,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return table(["records", "prediction", "original", "this model", "oracle pairs, 95 %", "reading"], body, (2, 3, 4))
+    return table(["records", "prediction", "original", "this model", "other oracles, 95 %", "reading"], body, (2, 3, 4))
 
 
 def _evidently(place: str) -> str:

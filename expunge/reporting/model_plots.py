@@ -127,7 +127,7 @@ def _ways(paths: Mapping[str, object], at: Sequence[float], style: str) -> list[
 
 
 def drift_plot(rows: Sequence[Mapping[str, object]]) -> str:
-    """Every cell's drift as a multiple of what pairs of oracles differ by."""
+    """Every cell's drift as a multiple of what 95 % of other oracles stay under."""
     drawn = []
     for row in rows:
         value, original, threshold = (_number(row.get(name)) for name in ("value", "original", "threshold"))
@@ -142,9 +142,9 @@ def drift_plot(rows: Sequence[Mapping[str, object]]) -> str:
         return ""
     return figure(
         strip(drawn, "drift, in units of its threshold", (0.0, 1.0)),
-        "How far the predictions lie from one oracle's, before (orange) and after (blue). Shaded: no farther than 95 % "
-        "of pairs of oracles lie from each other.",
-        [("b", "original"), ("a", "this model"), ("zone", "as two oracles differ")],
+        "How far the predictions lie from those of some oracles together, before (orange) and after (blue). Shaded: no "
+        "farther than 95 % of the other oracles lie.",
+        [("b", "original"), ("a", "this model"), ("zone", "as other oracles differ")],
     )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.data import RecordTable
-from expunge.errors import NotFoundError, UsageError
+from expunge.data.record_table import places_of
+from expunge.errors import UsageError
 from expunge.evaluation.shadows import PoolOutputs
 from expunge.training import StackedJob, train_stacked
 from expunge.training.randomness import derived_seed
@@ -103,14 +104,8 @@ class ReferencePool:
         )
 
     def _columns(self, record_ids: Sequence[str]) -> NDArray[np.int64]:
-        unknown = [r for r in record_ids if r not in self._position]
-        if unknown:
-            raise NotFoundError(
-                f"The reference pool does not know record {', '.join(map(repr, unknown[:3]))}"
-                f"{' ...' if len(unknown) > 3 else ''}.",
-                "It belongs to another data version: train the pool again.",
-            )
-        return np.array([self._position[r] for r in record_ids], dtype=np.int64)
+        advice = "It belongs to another data version: train the pool again."
+        return places_of(record_ids, self._position, "the reference pool", advice)
 
 
 def train_pool(

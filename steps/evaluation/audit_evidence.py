@@ -44,7 +44,7 @@ def audit_evidence(
     evidence = run_checks(
         outputs,
         checks_at(settings, outputs, "oracle"),
-        settings=evaluation_settings(settings, "oracle"),
+        settings=evaluation_settings(settings),
         level="oracle",
     )
     return pseudonymous(evidence)

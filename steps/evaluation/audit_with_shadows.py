@@ -17,7 +17,7 @@ from expunge.training.randomness import derived_seed
 from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import UnlearningRun
 from expunge.unlearning.shadow_models import audited_records, train_shadows
-from steps.evaluation.settings import evaluation_settings, level_of
+from steps.evaluation.settings import evaluation_settings
 
 CHECKS = ("u_lira", "klom", "forgetting_quality")
 
@@ -53,7 +53,7 @@ def audit_with_shadows(
         CHECKS,
         (),
         evaluation_settings(settings),
-        level=level_of(evaluation_outputs),
+        level=evaluation_outputs.level,
         claim="METHOD",
     )
     does = f"{method} {amount}" if amount else method

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
+from expunge.evaluation.checks import usual_checks
 from expunge.evaluation.evidence import Level
 from expunge.evaluation.inputs import EvaluationInputs
-from expunge.evaluation.settings import GATING_BELOW_ORACLE, EvaluationSettings
+from expunge.evaluation.settings import EvaluationSettings
 from expunge.settings import ProjectSettings
 
 HALF_KEPT_BARRIERS = 5
-CHECKS_AT: dict[Level, tuple[str, ...]] = {
-    "oracle": (
-        "influence", "influence_share", "mia_loss", "mia_confidence", "rmia", "utility", "drift",
-        "calibration", "loss_barrier",
-    ),
-    "pool": ("pool_influence", "matched", "utility"),
-    "oracle-free": ("matched", "utility"),
-}  # fmt: skip
 
 
-def evaluation_settings(settings: ProjectSettings, level: Level | None = None) -> EvaluationSettings:
-    """Levels and margins of the scenario; what it does not set has the library's defaults.
-
-    level: of the evidence, if another than the scenario's. What gates without oracles does not gate with them.
-    """
+def evaluation_settings(settings: ProjectSettings) -> EvaluationSettings:
+    """Levels and margins of the scenario; what it does not set has the library's defaults."""
     own = settings.evaluation
-    gating = own.gating
-    if gating and (level or own.evidence_level) == "oracle":
-        gating = (
-            tuple(name for name in gating if name not in GATING_BELOW_ORACLE.values()) or EvaluationSettings().gating
-        )
     return EvaluationSettings(
         level=own.level,
-        gating=gating,
+        gating=own.gating,
         power_needed=own.power_needed,
         utility_margin=own.utility_margin,
         influence_margin=settings.planning.target,
         seed=own.seed,
     )
-
-
-def level_of(inputs: EvaluationInputs) -> Level:
-    """The highest level of evidence that these outputs can give."""
-    if len(inputs.oracles):
-        return "oracle"
-    return "oracle-free" if inputs.pool is None else "pool"
 
 
 def judge_counts(settings: ProjectSettings, level: Level | None = None) -> dict[str, int]:
@@ -61,8 +39,7 @@ def weights_for_barriers(settings: ProjectSettings) -> dict[str, int]:
 
 
 def checks_at(settings: ProjectSettings, inputs: EvaluationInputs, level: Level) -> tuple[str, ...]:
-    """The scenario's checks and those that gate; where it names none, all that these outputs have something for."""
+    """The scenario's checks and those that gate; where it names none, the usual ones."""
     named = settings.evaluation.checks if level == settings.evaluation.evidence_level else None
-    lacking = {"rmia": inputs.pool is None, "loss_barrier": inputs.barriers is None}
-    chosen = named or tuple(name for name in CHECKS_AT[level] if not lacking.get(name, False))
-    return tuple(dict.fromkeys((*chosen, *evaluation_settings(settings, level).gating_at(level))))
+    gating = evaluation_settings(settings).gating_at(level)
+    return tuple(dict.fromkeys((*(named or usual_checks(inputs, level)), *gating)))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_cases import NOISE, config_of, some_digits, spec_of
 
-from expunge.data import RecordTable, load_records
+from expunge.data import RecordTable
 from expunge.errors import UsageError
 from expunge.models import ModelSpec, build_model
 from expunge.training import StackedJob, StackedModels, TrainingConfig, TrainingDiverged, predict, train, train_stacked
@@ -20,28 +21,16 @@ from expunge.training.stacked_draws import StackedDraws
 from expunge.training.state import TrainingState
 from expunge.training.trainer import draw_noise
 
-NOISE: dict[str, dict[str, Any]] = {
-    "langevin": {"convention": "langevin", "sigma": 0.01},
-    "mean_gradient": {"convention": "mean_gradient", "sigma": 0.02},
-    "dp_sgd": {"convention": "dp_sgd", "noise_multiplier": 0.5, "clip": 1.0},
-    "weights": {"convention": "weights", "tau": 0.001},
-    "implicit": {"convention": "implicit"},
-}
+PLAIN: dict[str, object] = {"steps": 25, "batch_size": 20, "learning_rate": 0.2, "checkpoints": 3}
 
 
 @pytest.fixture(scope="module")
 def table() -> RecordTable:
-    whole = load_records("digits")
-    return whole.select(whole.record_ids[:240])
-
-
-def spec_of(table: RecordTable, name: str = "mlp", **options: object) -> ModelSpec:
-    return ModelSpec(name, tuple(table.features.shape[1:]), table.classes, options=dict(options) or {"hidden": [8]})
+    return some_digits()
 
 
 def config(**given: object) -> TrainingConfig:
-    plain = {"steps": 25, "batch_size": 20, "learning_rate": 0.2, "noise": NOISE["mean_gradient"], "checkpoints": 3}
-    return TrainingConfig.model_validate({**plain, **given})
+    return config_of(PLAIN, **given)
 
 
 def jobs_of(table: RecordTable, count: int = 3) -> list[StackedJob]:

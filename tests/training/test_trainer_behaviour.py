@@ -13,36 +13,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_cases import NOISE, config_of, some_digits, spec_of
 
-from expunge.data import RecordTable, load_records
+from expunge.data import RecordTable
 from expunge.errors import IntegrityError, UsageError
-from expunge.models import ModelSpec, build_model
+from expunge.models import build_model
 from expunge.training import StackedJob, TrainingConfig, TrainingDiverged, Trajectory, train, train_stacked
 from expunge.training.noise import sum_noise_deviation
 from expunge.training.randomness import derived_seed
 
-NOISE = {
-    "langevin": {"convention": "langevin", "sigma": 0.01},
-    "mean_gradient": {"convention": "mean_gradient", "sigma": 0.02},
-    "dp_sgd": {"convention": "dp_sgd", "noise_multiplier": 0.5, "clip": 1.0},
-    "weights": {"convention": "weights", "tau": 0.001},
-    "implicit": {"convention": "implicit"},
-}
+PLAIN: dict[str, object] = {"steps": 40, "batch_size": 24, "learning_rate": 0.2, "checkpoints": 7}
 
 
 @pytest.fixture(scope="module")
 def table() -> RecordTable:
-    whole = load_records("digits")
-    return whole.select(whole.record_ids[:240])
-
-
-def spec_of(table: RecordTable, name: str = "mlp", **options: object) -> ModelSpec:
-    return ModelSpec(name, tuple(table.features.shape[1:]), table.classes, options=dict(options) or {"hidden": [8]})
+    return some_digits()
 
 
 def config(**given: object) -> TrainingConfig:
-    plain = {"steps": 40, "batch_size": 24, "learning_rate": 0.2, "noise": NOISE["mean_gradient"], "checkpoints": 7}
-    return TrainingConfig.model_validate({**plain, **given})
+    return config_of(PLAIN, **given)
 
 
 def digests(folder: Path) -> dict[str, str]:
