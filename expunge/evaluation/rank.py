@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from expunge.errors import UsageError
 from expunge.evaluation.confidence import phi as logit_confidence
@@ -72,14 +71,6 @@ class OracleReference:
         """The same as a ``Standing``."""
         rank = self.rank(values, columns)
         return Standing(rank.distance, rank.p_value)
-
-    def distance_interval(self, values: Array, confidence: float = 0.90) -> tuple[float, float]:
-        """Interval of one model's distance by the jackknife over oracles (the model itself is held fixed)."""
-        each = np.sqrt(((values - self.others_mean) ** 2 / self.others_variance).mean(axis=1))
-        error = np.sqrt((self.count - 1) / self.count * ((each - each.mean()) ** 2).sum())
-        half = float(t.ppf(0.5 + confidence / 2, self.count - 1) * error)
-        distance = self.distance(values)
-        return max(0.0, distance - half), distance + half
 
 
 def planted_standing(planted: PlantedSet, size: int, settings: EvaluationSettings) -> PlantedStanding:
