@@ -24,6 +24,8 @@ RETAIN_SAMPLE = 300
 ASCENT = (20, 0.05)
 NOISY_LABEL_STEPS = 0.1
 FINE_TUNE_STEPS = 0.25
+# Retrained without the records from the original's own initialisation and noise: what a rewound model shares with it.
+SAME_RUN = "oracle seed of the original"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def train_cases(world: World, table: RecordTable, numbers: list[int], seed: int)
     jobs, names = [], []
     for k, case in enumerate(cases):
         for name, rows in _training_sets(world, case):
-            jobs.append(StackedJob(derived_seed(case.seed, name), rows))
+            jobs.append(StackedJob(derived_seed(case.seed, "original" if name == SAME_RUN else name), rows))
             names.append((k, name))
     models = train_stacked(spec, table, world.config, jobs, world.sampling_rate)
     logits = models.logits(table)
@@ -94,7 +96,7 @@ def draw_cases(world: World, table: RecordTable, seeds: list[int]) -> list[Case]
 
 def _training_sets(world: World, case: Case) -> list[tuple[str, Rows]]:
     """Name and training rows of every model that is trained from its initialisation."""
-    sets = [("original", case.train)]
+    sets = [("original", case.train), (SAME_RUN, case.retain)]
     for purpose, count in (("oracle", world.oracles), ("held back", world.held_back), ("oracle seed", 2)):
         sets += [(f"{purpose} {k}", case.retain) for k in range(count)]
     sets += [(f"half kept {k}", _keeping(case, 0.5, f"control {k}")) for k in range(world.half_kept)]

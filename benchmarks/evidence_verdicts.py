@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from evidence_models import SAME_RUN
 from numpy.typing import NDArray
 
 from expunge.data import RecordTable
@@ -14,7 +15,7 @@ from expunge.evaluation.influence import model_influence
 
 GATING = ("influence", "mia_loss", "drift")
 # Truth by construction: what never saw the records is good, whatever its temperature; all else is not.
-GOOD = ("oracle seed 0", "oracle seed 1", "oracle at temperature 2", "oracle at temperature 0.5")
+GOOD = ("oracle seed 0", "oracle seed 1", SAME_RUN, "oracle at temperature 2", "oracle at temperature 0.5")
 BAD = (
     "original", "original at temperature 2", "original at temperature 0.5", "half", "tenth", "constant output",
     "over-forgotten", "label noise", "fine-tuned",
@@ -33,7 +34,7 @@ def inputs_of(case: dict[str, NDArray], table: RecordTable) -> tuple[EvaluationI
         return np.stack([by_name[name] for name in names if name.startswith(f"{purpose} ")])
 
     oracles = np.stack([by_name[name] for name in names if name.startswith("oracle ") and "seed" not in name])
-    mutants = {name: by_name[name] for name in (*GOOD[:2], *BAD) if name in by_name}
+    mutants = {name: by_name[name] for name in (*GOOD[:3], *BAD) if name in by_name}
     for name in ("original", "oracle"):
         of = by_name["original"] if name == "original" else by_name["oracle seed 0"]
         mutants |= {f"{name} at temperature {t:g}": of / t for t in TEMPERATURES}

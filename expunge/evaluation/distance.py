@@ -1,9 +1,9 @@
 """How far is one model from models that never saw the records? A place among them, from three looks at once.
 
-With t the whitened residuals of a model (``whitening``) and d those of the original, W the inverse correlation:
+With t a model's whitened residuals (``whitening``), d those of a model that remembers, W the inverse correlation:
 
-* projection: |d'Wt| / sqrt(d'Wd), along the line to the original: what is left of it everywhere, or overshoots it;
-* likelihood: SUM_i ln(1 - share + share exp(l_i)), l_i the log-likelihood ratio of "record i is as in the original"
+* projection: |d'Wt| / sqrt(d'Wd), along the line to models that remember: what is left everywhere, or overshoots it;
+* likelihood: SUM_i ln(1 - share + share exp(l_i)), l_i the log-likelihood ratio of "record i is remembered"
   against "as in an oracle" given all other records: a few records that are remembered whole (higher criticism of sparse
   mixtures; Ingster 1997, Donoho and Jin 2004);
 * energy: t'Wt / m, in any direction: a model that moved elsewhere.
@@ -55,38 +55,61 @@ class Distance:
         return Standing(self.score, self.p_value)
 
 
-class OracleDistances:
-    """R oracles, fitted in folds; places other models among them.
+def direction_of(half_kept: Array) -> Array:
+    """The displacement [FOLDS, m] of a model that remembers everything, from residuals [FOLDS, K, m] of half-kept ones.
 
-    The original itself is placed by ``place_alone``: along its own line every model is far, an oracle too.
+    Each kept a random half, so their mean is half of it; its noise is 2 / sqrt(K) of one run's.
+    """
+    result: Array = 2 * half_kept.mean(axis=1)
+    return result
+
+
+class OracleFits:
+    """R oracles, whitened in folds: what every ``OracleDistances`` of one evaluation shares.
 
     Args:
         oracles: phi [R, m] on the forget records; controls: phi [R, h] of the same oracles on held-out records.
-        original, original_controls: phi [m], [h] of the model that trained on the records.
         components: of the control records' phi that are regressed out.
 
     Raises:
         UsageError: fewer than FOLDS oracles.
     """
 
-    def __init__(
-        self, oracles: Array, controls: Array, original: Array, original_controls: Array, components: int = 8
-    ) -> None:
+    def __init__(self, oracles: Array, controls: Array, components: int = 8) -> None:
         count = len(oracles)
         if count < FOLDS:
             raise UsageError(f"{count} oracles are too few to be judged by each other.", f"Give at least {FOLDS}.")
-        self.count = count
-        self._looks: list[_Looks] = []
-        own = np.zeros((len(LOOKS), count))
-        alone = np.zeros((len(LOOKS_ALONE), count))
-        self._folds = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
-        for fold in self._folds:
-            others = np.setdiff1d(np.arange(count), fold)
-            fit = Whitening.fit(oracles[others], controls[others], components)
-            looks = _Looks(fit, fit.residuals(original, original_controls))
-            own[:, fold] = looks.of(oracles[fold], controls[fold])
-            alone[:, fold] = looks.alone(oracles[fold], controls[fold])
-            self._looks.append(looks)
+        self.oracles, self.controls = oracles, controls
+        self.folds = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
+        others = [np.setdiff1d(np.arange(count), fold) for fold in self.folds]
+        self.fits = [Whitening.fit(oracles[rows], controls[rows], components) for rows in others]
+
+    def residuals(self, forget: Array, controls: Array) -> Array:
+        """[FOLDS, models, m] of models, phi [models, m] and [models, h], by each fit."""
+        return np.stack([fit.residuals(forget, controls) for fit in self.fits])
+
+
+class OracleDistances:
+    """Places models among the oracles, looking along a line: where models lie that remember.
+
+    The line is not the original's own displacement where it can be helped: that holds the accidents of one run, which
+    a model made from the original keeps without any memory of the records. ``direction_of`` draws it from models that
+    kept half of the records, each with a run of its own. The original itself is placed by ``place_alone``: along a line
+    to models that remember every oracle is far from it.
+
+    Args:
+        fits: the oracles; direction: [FOLDS, m], by each fit, the displacement of a model that remembers everything.
+    """
+
+    def __init__(self, fits: OracleFits, direction: Array) -> None:
+        self.count = len(fits.oracles)
+        self._folds = fits.folds
+        self._looks = [_Looks(fit, line) for fit, line in zip(fits.fits, direction, strict=True)]
+        own = np.zeros((len(LOOKS), self.count))
+        alone = np.zeros((len(LOOKS_ALONE), self.count))
+        for fold, looks in zip(self._folds, self._looks, strict=True):
+            own[:, fold] = looks.of(fits.oracles[fold], fits.controls[fold])
+            alone[:, fold] = looks.alone(fits.oracles[fold], fits.controls[fold])
         self.own, self.own_alone = own, alone
 
     @cached_property

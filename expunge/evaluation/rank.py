@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from expunge.errors import UsageError
 from expunge.evaluation.confidence import phi as logit_confidence
-from expunge.evaluation.distance import FOLDS, LOOKS, Distance, OracleDistances
+from expunge.evaluation.distance import FOLDS, LOOKS, Distance, OracleDistances, OracleFits, direction_of
 from expunge.evaluation.evidence import CheckResult, Details, Power, Rank, RoleValue
 from expunge.evaluation.influence import model_influence
 from expunge.evaluation.influence_estimate import floored_variance
@@ -17,6 +17,8 @@ from expunge.evaluation.verdict import Judgement, PlantedStanding, Standing, jud
 
 Array = NDArray[np.float64]
 SUBSETS = 50
+# A line drawn from fewer half-kept models is noisier than the original's own.
+FEWEST_HALF_KEPT = 4
 TITLE = "Distance to models that never saw the records"
 
 
@@ -99,6 +101,34 @@ def planted_standing(planted: PlantedSet, size: int, settings: EvaluationSetting
     )
 
 
+class _Judges:
+    """The reference and its controls: what does not change with the model that is judged."""
+
+    def __init__(self, inputs: EvaluationInputs, settings: EvaluationSettings) -> None:
+        self._forget, self._rows = inputs.forget, inputs.held_out
+        fits = OracleFits(*self._parts(inputs.phi["oracles"]), settings.control_components)
+        halves = fits.residuals(*self._parts(inputs.phi["half_kept"]))
+        of_original = fits.residuals(*self._parts(inputs.phi["original"][None]))[:, 0]
+        few = halves.shape[1] < FEWEST_HALF_KEPT
+        self.reference = OracleDistances(fits, of_original if few else direction_of(halves))
+        self.original = self.reference.place_alone(*self._parts(inputs.phi["original"]))
+        # Where the original is among the oracles there is no line to look along, but the accident of some runs.
+        self._along = self.original.standing.fails(settings.level)
+        self.held_back = [self.place(self.reference, phi) for phi in inputs.phi["held_back"]]
+        self.half_kept = []
+        for k, phi in enumerate(inputs.phi["half_kept"]):
+            others = np.delete(halves, k, axis=1)
+            reference = self.reference if few else OracleDistances(fits, direction_of(others))
+            self.half_kept.append(self.place(reference, phi))
+
+    def _parts(self, phi: Array) -> tuple[Array, Array]:
+        return phi[..., self._forget], phi[..., self._rows]
+
+    def place(self, reference: OracleDistances, phi: Array) -> Distance:
+        """One model, phi [n]."""
+        return (reference.place if self._along else reference.place_alone)(*self._parts(phi))
+
+
 def influence_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> CheckResult:
     """Place of the unlearned model among the oracles, with the original, held-back oracles and half-kept models beside.
 
@@ -108,38 +138,10 @@ def influence_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> C
     oracles = inputs.forget_phi("oracles")
     if len(oracles) < FOLDS:
         return _too_few_oracles(len(oracles), settings)
-    rows = inputs.held_out
-    reference = inputs.remember(
-        "oracle distances",
-        lambda: OracleDistances(
-            oracles,
-            inputs.phi["oracles"][:, rows],
-            inputs.forget_phi("original"),
-            inputs.phi["original"][rows],
-            settings.control_components,
-        ),
-        settings,
-    )
-
-    original = inputs.remember(
-        "place of the original",
-        lambda: reference.place_alone(inputs.forget_phi("original"), inputs.phi["original"][rows]),
-        settings,
-    )
-    # An original among the oracles has no line to look along: its direction is the accident of one run.
-    along = original.standing.fails(settings.level)
-
-    def place(role: str, k: int | None = None) -> Distance:
-        values = inputs.phi[role] if k is None else inputs.phi[role][k]
-        place_one = reference.place if along else reference.place_alone
-        return place_one(values[inputs.forget], values[rows])
-
-    unlearned = place("unlearned")
-    held_back, half_kept = inputs.remember(
-        "places of the controls",
-        lambda: [[place(role, k) for k in range(len(inputs.phi[role]))] for role in ("held_back", "half_kept")],
-        settings,
-    )
+    judges = inputs.remember("judges of the distance", lambda: _Judges(inputs, settings), settings)
+    reference, original = judges.reference, judges.original
+    held_back, half_kept = judges.held_back, judges.half_kept
+    unlearned = judges.place(judges.reference, inputs.phi["unlearned"])
     judgement = judge(
         unlearned.standing,
         original.standing,

@@ -67,7 +67,8 @@ class Whitening:
 def _shrunk_correlation(residuals: Array, degrees: int) -> Array:
     """Correlation of residuals [R, m], shrunk towards the identity by Ledoit and Wolf's estimate of the best weight."""
     count, m = residuals.shape
-    sample = residuals.T @ residuals / degrees
+    residuals = residuals * np.sqrt(count / degrees)
+    sample = residuals.T @ residuals / count
     np.fill_diagonal(sample, 1.0)
     identity = np.eye(m)
     distance = float(((sample - identity) ** 2).sum())

@@ -14,15 +14,34 @@ from factor_world import FactorWorld, Phi
 from scipy.stats import binom
 
 from expunge.errors import UsageError
-from expunge.evaluation.distance import FOLDS, Distance, OracleDistances
+from expunge.evaluation.distance import FOLDS, LOOKS, Distance, OracleDistances, OracleFits, direction_of
 from expunge.evaluation.rank import OracleReference
 
 WORLDS = 300
 LEVEL = 0.05
 
 
-def reference(world: FactorWorld, oracles: int, original: Phi | None = None) -> OracleDistances:
-    return OracleDistances(*world.runs(oracles), *(original or world.run(1.0)))
+HALF_KEPT = 12
+
+
+def along_original(oracles: Phi, original: Phi) -> OracleDistances:
+    """Looking along the original's own displacement."""
+    fits = OracleFits(*oracles)
+    return OracleDistances(fits, fits.residuals(original[0][None], original[1][None])[:, 0])
+
+
+def along_half_kept(oracles: Phi, half_kept: Phi) -> OracleDistances:
+    fits = OracleFits(*oracles)
+    return OracleDistances(fits, direction_of(fits.residuals(*half_kept)))
+
+
+def reference(world: FactorWorld, oracles: int) -> OracleDistances:
+    return along_half_kept(world.runs(oracles), halves(world))
+
+
+def halves(world: FactorWorld, count: int = HALF_KEPT) -> Phi:
+    """Runs that kept a random half each."""
+    return world.runs(count, np.stack([world.some(0.5) for _ in range(count)]))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.7])
@@ -57,7 +76,7 @@ def power(oracles: int, share: float, shift: float, worlds: int = 80) -> dict[st
         world = FactorWorld(seed, share, shift=shift)
         phi, controls = world.runs(oracles)
         original = world.run(1.0)
-        places, plain = OracleDistances(phi, controls, *original), OracleReference(phi)
+        places, plain = along_half_kept((phi, controls), halves(world)), OracleReference(phi)
         for kind, make in KINDS.items():
             forget, held_out = make(world, original)
             seen = places.place(forget, held_out).standing.fails(LEVEL)
@@ -92,13 +111,17 @@ def test_whitening_sees_a_tenth_that_the_plain_distance_does_not() -> None:
 def test_each_look_sees_what_it_is_for() -> None:
     """Projection: everywhere a little of the original; likelihood: two records whole; energy: elsewhere."""
     world = FactorWorld(3, 0.7, shift=2.0)
-    original = world.run(1.0)
-    places = reference(world, 80, original)
-    plain, everywhere = places.place(*world.run()), places.place(*world.run(0.4))
-    assert everywhere.projection > 3 > plain.projection
-    few, elsewhere = places.place(*world.run(world.some(0.1))), places.place(*world.run(np.tile([1.0, -1.0], 12)))
-    assert few.likelihood > plain.likelihood + 3 and few.energy < elsewhere.energy
-    assert elsewhere.energy > 4 > plain.energy and places.own.shape == (3, 80)
+    places = reference(world, 80)
+
+    def middle(remembered: Callable[[], np.ndarray | float]) -> dict[str, float]:
+        found = [places.place(*world.run(remembered())) for _ in range(20)]
+        return {look: float(np.median([getattr(place, look) for place in found])) for look in LOOKS}
+
+    plain, everywhere = middle(lambda: 0.0), middle(lambda: 0.4)
+    assert everywhere["projection"] > 3 > plain["projection"]
+    few, elsewhere = middle(lambda: world.some(0.1)), middle(lambda: np.tile([1.0, -1.0], 12))
+    assert few["likelihood"] > plain["likelihood"] + 3 and few["energy"] < elsewhere["energy"]
+    assert elsewhere["energy"] > 4 > plain["energy"] and places.own.shape == (3, 80)
 
 
 def test_a_place_is_what_it_says() -> None:
@@ -119,22 +142,39 @@ def test_a_place_is_what_it_says() -> None:
 def test_units_and_order_of_the_records_do_not_matter() -> None:
     """phi times two plus a constant, or the records in another order: the same places."""
     world = FactorWorld(5)
-    (phi, controls), original, model = world.runs(40), world.run(1.0), world.run(0.2)
-    expected = OracleDistances(phi, controls, *original).place(*model)
-    twice = OracleDistances(2 * phi + 3, 2 * controls + 3, 2 * original[0] + 3, 2 * original[1] + 3)
+    (phi, controls), half_kept, model = world.runs(40), halves(world), world.run(0.2)
+    expected = along_half_kept((phi, controls), half_kept).place(*model)
+    twice = along_half_kept((2 * phi + 3, 2 * controls + 3), (2 * half_kept[0] + 3, 2 * half_kept[1] + 3))
     assert twice.place(2 * model[0] + 3, 2 * model[1] + 3).score == pytest.approx(expected.score)
     order = world.rng.permutation(world.m)
-    other = OracleDistances(phi[:, order], controls, original[0][order], original[1])
+    other = along_half_kept((phi[:, order], controls), (half_kept[0][:, order], half_kept[1]))
     found = other.place(model[0][order], model[1])
     assert found.score == pytest.approx(expected.score) and found.place == expected.place
 
 
 def test_one_record_and_too_few_oracles() -> None:
     world = FactorWorld(6, m=1, shift=12.0)
-    original = world.run(1.0)
-    places = reference(world, 40, original)
-    assert places.place(*original).p_value == pytest.approx(1 / 41)
+    places = reference(world, 40)
+    assert places.place(*world.run(1.0)).p_value == pytest.approx(1 / 41)
     p_values = [places.place(*world.run()).p_value for _ in range(60)]
     assert 0.3 < np.mean(p_values) < 0.7
     with pytest.raises(UsageError, match=f"{FOLDS - 1} oracles are too few"):
         reference(world, FOLDS - 1)
+
+
+def test_a_model_that_shares_the_originals_accidents_is_no_further_for_it() -> None:
+    """Half of its deviation is the original's: no memory. Along half-kept models the level holds, not so along it."""
+    rates = {"half kept": 0.0, "original": 0.0}
+    for seed in range(WORLDS):
+        world = FactorWorld(seed, 0.7, m=16, h=20, shift=1.0)
+        oracles, half_kept, original, own = world.runs(40), halves(world), world.run(1.0), world.run()
+        accidents = original[0] - world.memory - world.mean[: world.m], original[1] - world.mean[world.m :]
+        model = tuple(
+            mean + np.sqrt(0.5) * accident + np.sqrt(0.5) * (other - mean)
+            for mean, accident, other in zip(np.split(world.mean, [world.m]), accidents, own, strict=True)
+        )
+        rates["half kept"] += along_half_kept(oracles, half_kept).place(*model).standing.fails(LEVEL) / WORLDS
+        rates["original"] += along_original(oracles, original).place(*model).standing.fails(LEVEL) / WORLDS
+    low, high = binom.ppf([0.0005, 0.9995], WORLDS, 2 / 41)
+    assert low <= rates["half kept"] * WORLDS <= high, rates
+    assert rates["original"] * WORLDS > high, rates
