@@ -53,18 +53,19 @@ def pool_of(world: World, table: RecordTable, case: dict[str, NDArray], seed: in
 
 
 def judge_levels(world: World, table: RecordTable, case: dict[str, NDArray], seed: int) -> dict[str, dict[str, str]]:
-    """Verdict of every mutant at every level; at the weaker ones there are no oracles and no half-kept models."""
+    """Verdict of every mutant at every level; level pool has no oracles, oracle-free no half-kept models either."""
     inputs, mutants = inputs_of(case, table)
     none = inputs.oracles[:0]
-    weaker = dataclasses.replace(
-        inputs, oracles=none, held_back=none, half_kept=none, pool=pool_of(world, table, case, seed), temperatures={},
-    ).calibrated()  # fmt: skip
+    pool = dataclasses.replace(
+        inputs, oracles=none, held_back=none, pool=pool_of(world, table, case, seed), temperatures={}
+    ).calibrated()
+    alone = dataclasses.replace(pool, half_kept=none, pool=None, temperatures={}).calibrated()
     settings = EvaluationSettings(gating=GATING)
     found: dict[str, dict[str, str]] = {}
     for name, logits in mutants.items():
         oracle = run_checks(inputs.judging(logits), (*GATING, "utility"), GATING, settings)
         own = {"oracle": verdict_of(oracle, settings)}
-        for level in ("pool", "oracle-free"):
+        for level, weaker in (("pool", pool), ("oracle-free", alone)):
             evidence = run_checks(weaker.judging(logits), ("utility",), None, settings, level=level)
             own[level] = verdict_of(evidence, settings)
         found[name] = own

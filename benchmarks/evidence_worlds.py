@@ -38,7 +38,7 @@ class World:
     learning_rate: float
     train: int
     held_out: int
-    cases: int = 20
+    cases: int = 40
     forget: int = 200
     pool: int = 300
     batch: int = 64

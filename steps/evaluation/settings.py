@@ -25,10 +25,16 @@ def evaluation_settings(settings: ProjectSettings) -> EvaluationSettings:
 
 
 def judge_counts(settings: ProjectSettings, level: Level | None = None) -> dict[str, int]:
-    """How many models are retrained to judge, by purpose; none below level oracle."""
+    """How many models are retrained to judge, by purpose.
+
+    Level pool gets only the half-kept models, that show its power: without them it can seldom pass anything.
+    """
     sizes = settings.evaluation
-    if (level or sizes.evidence_level) != "oracle":
+    level = level or sizes.evidence_level
+    if level == "oracle-free":
         return {}
+    if level == "pool":
+        return {"half_kept": sizes.half_kept}
     return {"verdict": sizes.verdict_oracles, "held_back": sizes.held_back, "half_kept": sizes.half_kept}
 
 
