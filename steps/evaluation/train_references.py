@@ -1,7 +1,8 @@
 """What the unlearned model is judged with, by the level of evidence.
 
 oracle: verdict oracles, held-back oracles and half-kept models, retrained now. pool: the half-kept models alone, which
-show what it can see. oracle-free: none. The reference pool goes with the outputs at every level, where there is one. The difficulty is always cross-fitted.
+show what it can see. oracle-free: none. The reference pool goes with the outputs at every level, where there is one.
+The difficulty is always cross-fitted.
 """
 
 from typing import Annotated
