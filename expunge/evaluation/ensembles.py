@@ -157,7 +157,7 @@ class Ensembles:
             details={
                 "reason": judged.reason,
                 "negligible": bounds[0].verdict == "pass",
-                "models_needed": bounds[0].models_needed,
+                "models_needed": judged.models_needed,
                 "models_an_arm_of_split_and_null": half,
                 "records": self.trained.shape[1],
                 "records_left_out": self.left_out,

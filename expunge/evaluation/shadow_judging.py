@@ -106,13 +106,17 @@ def gaussian_shift(margin: float) -> float:
 
 @dataclass(frozen=True)
 class ShadowJudgement:
-    """Verdict over shadow models with its controls; ``null`` holds mean, 5 % and 95 % of the permuted differences."""
+    """Verdict over shadow models with its controls; ``null`` holds mean, 5 % and 95 % of the permuted differences.
+
+    models_needed: how many shadows would decide, None where that is not a matter of their number.
+    """
 
     verdict: Verdict
     reason: str
     controls: dict[str, Control]
     null: tuple[float, float, float]
     p_value: float
+    models_needed: int | None = None
 
 
 def judge_shadows(after: Equivalence, before: Equivalence | None, null: Array, models: int) -> ShadowJudgement:
@@ -142,20 +146,21 @@ def judge_shadows(after: Equivalence, before: Equivalence | None, null: Array, m
         ),
     }
     p_value = (1 + int((np.abs(null) >= abs(after.value) - 1e-12).sum())) / (len(null) + 1)
-    verdict, reason = after.verdict, ""
+    verdict, reason, needed = after.verdict, "", None
     if not quiet:
-        needed = math.ceil(models * (max(-low, high) / margin) ** 2)
+        needed = max(math.ceil(models * (max(-low, high) / margin) ** 2), after.models_needed or 0)
         verdict = "no power"
         reason = f"memberships without meaning read {low:+.3f} to {high:+.3f}, about {needed} shadows are needed"
     elif verdict == "no power":
-        more = f"about {after.models_needed} shadows" if after.models_needed else "far more shadows"
+        needed = after.models_needed
+        more = f"about {needed} shadows" if needed else "far more shadows"
         reason = f"the interval crosses the margin, {more} would decide"
     elif verdict == "pass" and not controls["original"].holds:
         verdict = "no power"
         reason = f"{seen}: it is not known whether the check would see what was remembered"
         if before is not None:
             reason = f"the models before unlearning are not seen to remember either ({before.value:+.3f})"
-    return ShadowJudgement(verdict, reason, controls, (float(null.mean()), low, high), p_value)
+    return ShadowJudgement(verdict, reason, controls, (float(null.mean()), low, high), p_value, needed)
 
 
 def no_shadow_power(

@@ -267,7 +267,7 @@ def _result(results: dict[str, ULira], shadows: ShadowOutputs, settings: Evaluat
         details={
             "reason": judged.reason,
             "negligible": after.verdict == "pass",
-            "models_needed": after.models_needed,
+            "models_needed": judged.models_needed,
             "interval_over": "models (delete-group jackknife, 90 %)",
             **{name: _details(result) for name, result in results.items()},
         },

@@ -9,6 +9,7 @@ from typing import Any
 from expunge.evaluation.evidence import CheckResult, Evidence
 
 ROUNDING = 1e-9
+PLANTED = ("influence", "mia_loss", "mia_confidence", "mia_forest", "drift")  # checks that read a planted set
 ENOUGH = 0.8  # share of half-forgotten models that a test must notice (METHOD section 7)
 
 
@@ -70,6 +71,8 @@ def _half(check: CheckResult, asked: int | None, records: int | None) -> str:
     original = check.controls.get("original")
     if original is None or not original.holds:
         if original is not None and not original.note:
+            if check.name not in PLANTED:
+                return "go by the other checks: this one does not see that the original remembers"
             return "calibrate the model (`expunge calibrate`): its planted set shows whether this test could see more"
         return ""
     seen = check.power.not_pass_given_half

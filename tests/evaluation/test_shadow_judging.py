@@ -61,6 +61,7 @@ def test_a_pass_needs_the_models_before_unlearning_to_fail() -> None:
     loud = judge_shadows(bad, bad, null * 10, 64)
     assert loud.verdict == "no power" and not loud.controls["null"].holds
     needed = int(loud.reason.split("about ")[1].split()[0])
+    assert needed == loud.models_needed
     assert 64 * 4 < needed < 64 * 40  # a null ten times too wide
 
 

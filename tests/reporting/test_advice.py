@@ -16,7 +16,7 @@ GOOD = {"original": FAILS, "oracle": HELD}
 
 
 def check(**fields: Any) -> CheckResult:
-    fields = {"name": "x", "title": "x", "verdict": "no power", "words": "no power", "statistic": 0.1, **fields}
+    fields = {"name": "influence", "title": "x", "verdict": "no power", "words": "no power", "statistic": 0.1, **fields}
     return CheckResult(**fields)
 
 
@@ -34,6 +34,10 @@ def check(**fields: Any) -> CheckResult:
         ({"controls": {"constant": Control(expected="fail", verdict="pass")}}, "hold out more records"),
         ({"controls": GOOD}, "evaluation.half_kept=10"),
         ({"controls": {"original": Control(expected="fail", verdict="pass"), "oracle": HELD}}, "`expunge calibrate`"),
+        (
+            {"name": "rmia", "controls": {"original": Control(expected="fail", verdict="pass"), "oracle": HELD}},
+            "does not see that the original remembers",
+        ),
         (
             {"controls": GOOD, "power": Power(not_pass_given_half=0.3, models=10), "details": {"records_needed": 90}},
             "answer about 90 such records together, or train more oracles",
