@@ -36,7 +36,7 @@ def newest_judged(levels: Collection[str] = ("oracle", "pool", "oracle-free")) -
     if any(artifacts.is_destroyed(version) for version in parts.values()):
         raise NotFoundError(
             "The outputs behind this evidence were destroyed with the records they spoke of.",
-            "What a purge has destroyed cannot be audited: try `expunge forget RECORDS`, and audit that.",
+            "Try `expunge forget hardest:0.05`, which destroys nothing, and then this command again.",
         )
     return evidence, parts
 
@@ -54,7 +54,7 @@ def refuse_requested(parts: dict[str, Any], but_forget_set: bool) -> None:
     if requested:
         raise UsageError(
             f"{len(requested)} of the records that new models would train on are under a deletion request.",
-            "Answer it with `expunge run-due`; then try `expunge forget RECORDS` on the new model, and judge that.",
+            "Answer it with `expunge run-due`; then try `expunge forget hardest:0.05` on the new model, and judge that.",
         )
 
 

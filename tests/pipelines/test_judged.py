@@ -71,7 +71,7 @@ def test_nothing_to_audit_is_said(project: Project) -> None:
 def test_what_a_purge_destroyed_cannot_be_audited(project: Project, part: str) -> None:
     project.judge("pool")
     destroy(next(v for v in project.known if v.name == part))
-    with pytest.raises(NotFoundError, match=r"destroyed with the records.*expunge forget RECORDS"):
+    with pytest.raises(NotFoundError, match=r"destroyed with the records.*expunge forget hardest"):
         judged.newest_judged()
 
 
