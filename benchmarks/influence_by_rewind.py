@@ -17,7 +17,7 @@ import numpy as np
 from expunge.data import load_records
 from expunge.evaluation.confidence import phi
 from expunge.evaluation.influence import model_influence
-from expunge.evaluation.rank import OracleReference
+from expunge.evaluation.oracle_reference import OracleReference
 from expunge.models import ModelSpec
 from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
 from expunge.settings import load_settings

@@ -54,7 +54,7 @@ def refuse_requested(parts: dict[str, Any], but_forget_set: bool) -> None:
     if requested:
         raise UsageError(
             f"{len(requested)} of the records that new models would train on are under a deletion request.",
-            "Answer it with `expunge run-due`; then try `expunge forget hardest:0.05` on the new model, and judge that.",
+            "Answer it with `expunge run-due`; then try `expunge forget hardest:0.05` on the new model, then this.",
         )
 
 

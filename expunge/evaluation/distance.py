@@ -14,13 +14,14 @@ cross-conformal (Vovk 2015): each oracle is looked at by a fit that left it out,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import UsageError
+from expunge.evaluation.evidence import Rank
 from expunge.evaluation.verdict import Standing, rank_p
 from expunge.evaluation.whitening import Whitening
 
@@ -54,6 +55,10 @@ class Distance:
     def standing(self) -> Standing:
         return Standing(self.score, self.p_value)
 
+    @property
+    def rank(self) -> Rank:
+        return Rank(position=self.place, of=self.of, p_value=self.p_value, distance=self.distance)
+
 
 def direction_of(half_kept: Array) -> Array:
     """The displacement [FOLDS, m] of a model that remembers everything, from residuals [FOLDS, K, m] of half-kept ones.
@@ -64,25 +69,38 @@ def direction_of(half_kept: Array) -> Array:
     return result
 
 
+@dataclass(frozen=True, eq=False)
 class OracleFits:
     """R oracles, whitened in folds: what every ``OracleDistances`` of one evaluation shares.
 
-    Args:
-        oracles: phi [R, m] on the forget records; controls: phi [R, h] of the same oracles on held-out records.
-        components: of the control records' phi that are regressed out.
-
-    Raises:
-        UsageError: fewer than FOLDS oracles.
+    oracles: phi [R, m] on the forget records; controls: phi [R, h] of the same oracles on held-out records; folds:
+    the oracles that each of ``fits`` left out.
     """
 
-    def __init__(self, oracles: Array, controls: Array, components: int = 8) -> None:
+    oracles: Array
+    controls: Array
+    folds: list[NDArray[np.int64]]
+    fits: list[Whitening]
+
+    @classmethod
+    def of(cls, oracles: Array, controls: Array, components: int = 8) -> OracleFits:
+        """``components`` of the control records' phi are regressed out.
+
+        Raises:
+            UsageError: fewer than FOLDS oracles.
+        """
         count = len(oracles)
         if count < FOLDS:
             raise UsageError(f"{count} oracles are too few to be judged by each other.", f"Give at least {FOLDS}.")
-        self.oracles, self.controls = oracles, controls
-        self.folds = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
-        others = [np.setdiff1d(np.arange(count), fold) for fold in self.folds]
-        self.fits = [Whitening.fit(oracles[rows], controls[rows], components) for rows in others]
+        folds = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
+        others = [np.setdiff1d(np.arange(count), fold) for fold in folds]
+        return cls(
+            oracles, controls, folds, [Whitening.fit(oracles[rows], controls[rows], components) for rows in others]
+        )
+
+    def on(self, columns: NDArray[np.int64]) -> OracleFits:
+        """The same fits for some of the forget records."""
+        return replace(self, oracles=self.oracles[:, columns], fits=[fit.on(columns) for fit in self.fits])
 
     def residuals(self, forget: Array, controls: Array) -> Array:
         """[FOLDS, models, m] of models, phi [models, m] and [models, h], by each fit."""

@@ -9,7 +9,8 @@ identity of the correlation). What remembers stands out of it by a multiple (doc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,14 @@ FLOOR = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """Fitted on oracles; turns phi into residuals with correlation ``correlation`` and unit variance."""
+    """Fitted on oracles; turns phi into residuals with correlation ``correlation`` [m, m] and unit variance."""
 
     mean: Array
     control_mean: Array
     control_scale: Array
     slope: Array
     scale: Array
-    precision: Array
+    correlation: Array
 
     @classmethod
     def fit(cls, forget: Array, controls: Array, components: int) -> Whitening:
@@ -52,10 +53,23 @@ class Whitening:
         variance = (residual**2).sum(axis=0) / max(count - 1 - k, 1)
         floor = max(FLOOR * float(np.median(variance)), SMALLEST_VARIANCE)
         scale = np.asarray(np.sqrt(np.maximum(variance, floor)), dtype=np.float64)
-        precision = np.asarray(
-            np.linalg.inv(_shrunk_correlation(residual / scale, max(count - 1 - k, 1))), dtype=np.float64
+        correlation = _shrunk_correlation(residual / scale, max(count - 1 - k, 1))
+        return cls(mean, control_mean, control_scale, slope, scale, correlation)
+
+    @cached_property
+    def precision(self) -> Array:
+        """Inverse of the correlation: [m, m]."""
+        return np.asarray(np.linalg.inv(self.correlation), dtype=np.float64)
+
+    def on(self, columns: NDArray[np.int64]) -> Whitening:
+        """The same fit for some of the forget records."""
+        return replace(
+            self,
+            mean=self.mean[columns],
+            slope=self.slope[:, columns],
+            scale=self.scale[columns],
+            correlation=self.correlation[np.ix_(columns, columns)],
         )
-        return cls(mean, control_mean, control_scale, slope, scale, precision)
 
     def residuals(self, forget: Array, controls: Array) -> Array:
         """[..., m] from phi on forget [..., m] and control records [..., h], in the oracles' standard deviations."""

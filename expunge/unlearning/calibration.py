@@ -17,7 +17,7 @@ from expunge.data import RecordTable
 from expunge.evaluation.confidence import phi
 from expunge.evaluation.influence import model_influence
 from expunge.evaluation.inputs import PlantedSet
-from expunge.evaluation.rank import planted_standing
+from expunge.evaluation.planted import planted_standing
 from expunge.evaluation.settings import EvaluationSettings
 from expunge.evaluation.verdict import SEEN_NEEDED
 from expunge.privacy.scores import PrivacyLosses

@@ -16,7 +16,7 @@ from torch import Tensor
 from expunge.data import RecordTable
 from expunge.evaluation.confidence import phi
 from expunge.evaluation.influence import model_influence
-from expunge.evaluation.rank import OracleReference
+from expunge.evaluation.oracle_reference import OracleReference
 from expunge.models import ModelSpec
 from expunge.training import predict
 from expunge.unlearning.plan import Look

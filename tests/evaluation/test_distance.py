@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from expunge.errors import UsageError
 from expunge.evaluation.distance import FOLDS, LOOKS, Distance, OracleDistances, OracleFits, direction_of
-from expunge.evaluation.rank import OracleReference
+from expunge.evaluation.oracle_reference import OracleReference
 
 WORLDS = 300
 LEVEL = 0.05
@@ -26,12 +26,12 @@ HALF_KEPT = 12
 
 def along_original(oracles: Phi, original: Phi) -> OracleDistances:
     """Looking along the original's own displacement."""
-    fits = OracleFits(*oracles)
+    fits = OracleFits.of(*oracles)
     return OracleDistances(fits, fits.residuals(original[0][None], original[1][None])[:, 0])
 
 
 def along_half_kept(oracles: Phi, half_kept: Phi) -> OracleDistances:
-    fits = OracleFits(*oracles)
+    fits = OracleFits.of(*oracles)
     return OracleDistances(fits, direction_of(fits.residuals(*half_kept)))
 
 

@@ -11,7 +11,9 @@ from scipy.stats import binom
 
 from expunge.evaluation import EvaluationSettings
 from expunge.evaluation.evidence import CheckResult
-from expunge.evaluation.rank import OracleReference, influence_check, planted_standing
+from expunge.evaluation.oracle_reference import OracleReference
+from expunge.evaluation.planted import planted_standing
+from expunge.evaluation.rank import influence_check
 from expunge.evaluation.verdict import Standing, held_back_control, holm, oracles_needed, rank_p
 
 SETTINGS = EvaluationSettings()
