@@ -64,7 +64,7 @@ class CalibrationConfig(Strict):
 
     bins: tuple[float, ...] = (0, 5, 15, 40, 100)
     set_size: int = Field(default=40, gt=0)
-    oracles: int = Field(default=10, ge=3)
+    oracles: int = Field(default=10, ge=4)
     runs: int = Field(default=2, ge=1)
     rewind_shares: tuple[float, ...] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
     fine_tune_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
