@@ -13,6 +13,9 @@ MONTHS = (
 DONE = {
     "fine_tune": "the model was trained further on all other data",
     "noisy_fine_tune": "the model was trained further on all other data, with random noise added",
+    "l1_sparse": "the model was trained further on all other data, with small weights drawn to zero",
+    "neggrad_plus": "the model was trained further on all other data, and away from its answers on them",
+    "scrub": "the model was trained further on all other data, and away from its answers on them",
     "rewind": "training was wound back to an earlier point and repeated from there without them",
     "retrain": "the model was trained again from the very beginning without them",
 }

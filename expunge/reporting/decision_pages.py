@@ -27,6 +27,9 @@ from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
 METHODS = {
     "fine_tune": "fine-tuning on the remaining records",
     "noisy_fine_tune": "fine-tuning with noise on the remaining records",
+    "l1_sparse": "fine-tuning with an L1 penalty on the remaining records",
+    "neggrad_plus": "NegGrad+, a baseline: down the loss of the remaining records, up that of the forgotten ones",
+    "scrub": "SCRUB, a baseline: a student that leaves the original on the forgotten records alone",
     "rewind": "going back to an earlier checkpoint and training again from there without the records",
     "retrain": "training again from the start without the records",
 }

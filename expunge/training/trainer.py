@@ -26,6 +26,8 @@ from expunge.training.state import TrainingState, apply_update
 from expunge.training.trajectory import Checkpoint, Trajectory, write_state
 
 Progress = Callable[[int, int], None]
+# (model, state, x, y, rows of the batch, step) -> (what a step descends, a SUM over the batch; the loss)
+Objective = Callable[[torch.nn.Module, TrainingState, Tensor, Tensor, Tensor, int], tuple[dict[str, Tensor], Tensor]]
 
 
 class TrainingDiverged(ExpungeError):
@@ -45,6 +47,7 @@ def train(
     progress: Progress | None = None,
     looks: Collection[int] = (),
     stop: Callable[[int, TrainingState], bool] | None = None,
+    objective: Objective | None = None,
 ) -> Trajectory:
     """Run steps start..T on `table` and write the scored checkpoints and w_T below `directory`.
 
@@ -57,6 +60,7 @@ def train(
         facts: further entries for the run header (code revision, parent).
         progress: called with (steps done, steps in all).
         looks, stop: at these steps `stop(step, state)` is asked whether the run ends there.
+        objective: what a step descends instead of the training loss; `facts` must say which, for a killed run to go on.
 
     Raises TrainingDiverged for a NaN loss, UsageError for an unusable config; nothing is recorded then.
     """
@@ -91,7 +95,7 @@ def train(
     while step < config.steps:
         if step in wanted:
             files.keep(step, state)
-        train_step(model, state, x, y, config, step, q)
+        train_step(model, state, x, y, config, step, q, objective)
         step += 1
         if progress is not None:
             progress(step - first, config.steps - first)
@@ -123,6 +127,7 @@ def train_step(
     config: TrainingConfig,
     step: int,
     q: float,
+    objective: Objective | None = None,
 ) -> None:
     """One update of `state` in place. Raises TrainingDiverged when the loss is not finite."""
     rows = batch_rows(config, config.seed, step, len(y), q).to(x.device)
@@ -130,7 +135,10 @@ def train_step(
         # Dropout and its like draw from torch's global generator: it is set for this step and put back after.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(config.seed, "model", step))
-            sums, loss = gradient_sum(model, state, x[rows], y[rows], config.noise.clip)
+            if objective is None:
+                sums, loss = gradient_sum(model, state, x[rows], y[rows], config.noise.clip)
+            else:
+                sums, loss = objective(model, state, x, y, rows, step)
         refuse_divergence(loss, step)
     else:
         sums = {k: torch.zeros_like(v) for k, v in state.params.items()}

@@ -1,25 +1,29 @@
-"""The ways to forget behind one protocol: fine-tune, noisy fine-tune, rewind, retrain.
+"""The ways to forget behind one class: fine-tune, noisy fine-tune, L1-sparse, rewind, retrain; NegGrad+, SCRUB.
 
 Each is a continuation of training on the retain set: from the last weights, from an earlier checkpoint, or from a
-fresh initialisation. The original's b and q are kept (METHOD section 1). Each writes a new trajectory.
+fresh initialisation. The original's b and q are kept (METHOD section 1). Each writes a new trajectory. NegGrad+ and
+SCRUB are what the field compares with: they read the records to forget, and are labelled as baselines.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
 from expunge.data import RecordTable
 from expunge.errors import UsageError
 from expunge.models import ModelSpec
-from expunge.training import NoiseConfig, ScheduleConfig, TrainingConfig, Trajectory, train
+from expunge.training import NoiseConfig, ScheduleConfig, TrainingConfig, Trajectory, predict, train
 from expunge.training.schedule import learning_rate
 from expunge.training.state import TrainingState
-from expunge.training.trainer import Progress
+from expunge.training.trainer import Objective, Progress
+from expunge.unlearning import objectives
+from expunge.unlearning.objectives import ForgetBatches, L1Penalty
 
 
 @dataclass(frozen=True)
@@ -68,23 +72,38 @@ class Continuation:
         return self.config.steps - (self.start[0] if self.start else 0)
 
 
-class Method(Protocol):
-    """`amount` is the checkpoint to restart from (rewind), the steps to add (fine-tuning), nothing (retrain)."""
+class Method(ABC):
+    """`amount` is the checkpoint to restart from (rewind), the steps to add (fine-tuning), nothing (retrain).
+
+    baseline: a published method to compare with, never chosen by a plan of its own accord.
+    """
 
     name: str
-    guarantee: Literal["exact", "empirical"]
+    guarantee: Literal["exact", "empirical"] = "empirical"
+    baseline: bool = False
 
-    def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation: ...
+    @abstractmethod
+    def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
+        """Raises UsageError for an amount that is not possible."""
+
+    def objective(
+        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
+    ) -> Objective | None:
+        """What is descended instead of the training loss; None for that. Raises UsageError when it needs `forget`."""
+        return None
+
+    def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
+        """Of `steps`, in retrainings: records through forward and backward."""
+        return steps / procedure.config.steps
 
 
-class Rewind:
+class Rewind(Method):
     """Restart from an earlier checkpoint and finish the original schedule on the retain set.
 
     "Rewind-to-delete" (Mu and Klabjan 2024, arXiv 2409.09778) with the point chosen from privacy loss.
     """
 
     name = "rewind"
-    guarantee: Literal["exact", "empirical"] = "empirical"
 
     def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
         config = Procedure.of(trajectory).config.model_copy(update={"seed": seed})
@@ -93,11 +112,11 @@ class Rewind:
         return Continuation(config, (amount, trajectory.state(trajectory.at(amount))))
 
 
-class NoisyFineTune:
+class NoisyFineTune(Method):
     """Go on from the last weights on the retain set, with the training's own noise, at its last learning rate."""
 
     name = "noisy_fine_tune"
-    guarantee: Literal["exact", "empirical"] = "empirical"
+    rate_share = 1.0  # of the training's last learning rate
     noisy = True
 
     def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
@@ -109,7 +128,7 @@ class NoisyFineTune:
                 "seed": seed,
                 "steps": last.step + amount,
                 "schedule": ScheduleConfig(),
-                "learning_rate": learning_rate(base, base.steps - 1),
+                "learning_rate": self.rate_share * learning_rate(base, base.steps - 1),
                 "noise": base.noise if self.noisy else NoiseConfig(convention="implicit"),
             }
         )
@@ -123,17 +142,90 @@ class FineTune(NoisyFineTune):
     noisy = False
 
 
-class Retrain:
+class Retrain(Method):
     """Train again from initialisation on the retain set: exact by construction."""
 
     name = "retrain"
-    guarantee: Literal["exact", "empirical"] = "exact"
+    guarantee = "exact"
 
     def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
         return Continuation(Procedure.of(trajectory).config.model_copy(update={"seed": seed}), None)
 
 
-METHODS: dict[str, Method] = {m.name: m for m in (FineTune(), NoisyFineTune(), Rewind(), Retrain())}
+class L1Sparse(FineTune):
+    """Fine-tune with an L1 penalty that falls linearly to zero (Jia et al. 2023, arXiv 2304.04934)."""
+
+    name = "l1_sparse"
+    strength = 5e-4  # theirs
+
+    def objective(
+        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
+    ) -> Objective:
+        assert made.start is not None
+        return L1Penalty(made.config, made.start[0], made.steps, self.strength)
+
+
+class NegGradPlus(FineTune):
+    """Down the retain loss and up the forget loss at once (Kurmanji et al. 2023, arXiv 2302.09880)."""
+
+    name = "neggrad_plus"
+    baseline = True
+    beta = 0.95  # theirs where they do not tune it
+
+    def objective(
+        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
+    ) -> Objective:
+        return objectives.NegGradPlus(_batches(self.name, made.config, forget, device), self.beta)
+
+    def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
+        batch = procedure.config.batch_size
+        return super().cost(procedure, steps, forget_records) * (1 + min(batch, forget_records) / batch)
+
+
+class Scrub(FineTune):
+    """A student that leaves its teacher on the forget records alone (Kurmanji et al. 2023, arXiv 2302.09880).
+
+    alpha, gamma, temperature and the share of epochs that maximise are those of the authors' small experiments.
+    """
+
+    name = "scrub"
+    baseline = True
+    alpha, gamma, temperature, max_share = 0.5, 1.0, 2.0, 0.3
+
+    def objective(
+        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
+    ) -> Objective:
+        assert made.start is not None
+        batches = _batches(self.name, made.config, forget, device)
+        assert forget is not None
+        procedure, state = Procedure.of(trajectory, device), made.start[1].model_state()
+        teacher, teacher_forget = (
+            torch.from_numpy(predict(procedure.spec, state, records, device)).to(device) for records in (retain, forget)
+        )
+        return objectives.Scrub(
+            batches, teacher, teacher_forget, made.start[0], made.steps,
+            round(1 / procedure.sampling_rate), self.alpha, self.gamma, self.temperature, self.max_share,
+        )  # fmt: skip
+
+    def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
+        """Counts the teacher's answers, a forward pass over all records, as a third of a pass with its backward."""
+        teacher = 1 / (3 * procedure.sampling_rate * procedure.config.steps)
+        return super().cost(procedure, steps, forget_records) + teacher
+
+
+def _batches(name: str, config: TrainingConfig, forget: RecordTable | None, device: str) -> ForgetBatches:
+    if forget is None:
+        raise UsageError(f"{name} reads the records to forget, and none were given.", "Give them, or rewind.")
+    return ForgetBatches(
+        torch.from_numpy(forget.features).to(device), torch.from_numpy(forget.targets).to(device), config
+    )
+
+
+METHODS: dict[str, Method] = {
+    m.name: m for m in (FineTune(), NoisyFineTune(), L1Sparse(), Rewind(), Retrain(), NegGradPlus(), Scrub())
+}
+# Those whose every step descends the training loss: they can be trained in stacks.
+PLAIN = tuple(name for name, method in METHODS.items() if type(method).objective is Method.objective)
 
 
 def apply(
@@ -148,16 +240,18 @@ def apply(
     looks: Collection[int] = (),
     stop: Callable[[int, TrainingState], bool] | None = None,
     device: str = "cpu",
+    forget: RecordTable | None = None,
 ) -> Trajectory:
     """Run one method and return the new trajectory, whose header names its parent and the procedure it stands for.
 
-    `looks` and `stop` end a run early: see `expunge.training.train`.
+    `forget` is read by baselines alone. `looks` and `stop` end a run early: see `expunge.training.train`.
 
     Raises NotFoundError when the checkpoint is gone, IntegrityError when its bytes are not those recorded, UsageError
     for a device that is not there.
     """
     procedure = Procedure.of(trajectory, device)
     continuation = method.continuation(trajectory, amount, seed)
+    objective = method.objective(trajectory, continuation, retain, forget, device)
     return train(
         procedure.spec,
         retain,
@@ -175,4 +269,5 @@ def apply(
         progress=progress,
         looks=looks,
         stop=stop,
+        objective=objective,
     )

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-MethodName = Literal["fine_tune", "noisy_fine_tune", "rewind", "retrain"]
+MethodName = Literal["fine_tune", "noisy_fine_tune", "l1_sparse", "rewind", "retrain", "neggrad_plus", "scrub"]
 
 
 class Document(BaseModel):

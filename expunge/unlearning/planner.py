@@ -10,10 +10,12 @@ from expunge.errors import UsageError
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses
 from expunge.training import Trajectory
-from expunge.unlearning.methods import Procedure
+from expunge.unlearning.methods import METHODS, Procedure
 from expunge.unlearning.plan import Candidate, Document, MethodName, RequestDifficulty, UnlearningPlan
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.share_curve import loss_curve, request_curves, share_before
+
+TUNED: tuple[MethodName, ...] = ("fine_tune", "noisy_fine_tune")
 
 
 class PlanningSettings(Document):
@@ -51,7 +53,7 @@ def make_plan(
     total = procedure.config.steps
     retain_records = refuse_too_large(len(forget.record_ids), len(trajectory.record_ids), procedure.config.batch_size)
     candidates = _rewinds(forget, losses, trajectory, predictor, settings)
-    candidates += [_fine_tune(name, predictor, total) for name in ("fine_tune", "noisy_fine_tune")]
+    candidates += [_fine_tune(name, predictor, procedure, len(forget.record_ids)) for name in _tuned(settings.method)]
     retrain = Candidate(
         method="retrain", steps=total, cost=1.0, predicted_left=0.0, allowed=True, why="exact by construction"
     )
@@ -127,19 +129,26 @@ def _rewinds(
     return made
 
 
-def _fine_tune(name: str, predictor: BudgetPredictor | None, total: int) -> Candidate:
-    method: MethodName = "fine_tune" if name == "fine_tune" else "noisy_fine_tune"
+def _tuned(asked: MethodName | None) -> tuple[MethodName, ...]:
+    """The ways that go on from the last weights: those with pilots, and the one that was asked for."""
+    return (*TUNED, asked) if asked is not None and asked not in (*TUNED, "rewind", "retrain") else TUNED
+
+
+def _fine_tune(
+    name: MethodName, predictor: BudgetPredictor | None, procedure: Procedure, forget_records: int
+) -> Candidate:
     steps = predictor.steps_for(name) if predictor is not None else None
-    if steps is None:
-        why = "not every pilot set was forgotten within the cap" if predictor else "no calibration for this model"
-        return Candidate(method=method, steps=total, cost=1.0, allowed=False, why=why)
-    return Candidate(
-        method=method,
-        steps=steps,
-        cost=steps / total,
-        allowed=True,
-        why=f"{steps} steps were enough for every pilot set",
-    )
+    if steps is not None:
+        why = f"{steps} steps were enough for every pilot set"
+    elif METHODS[name].baseline:
+        why = "a baseline to compare with, not calibrated: it runs until a look passes or its budget is spent"
+    elif predictor is None or name not in predictor.fine_tune_steps:
+        why = "no calibration for this model" if predictor is None else "it has no pilots"
+    else:
+        why = "not every pilot set was forgotten within the cap"
+    taken = procedure.config.steps if steps is None else steps
+    cost = METHODS[name].cost(procedure, taken, forget_records)
+    return Candidate(method=name, steps=taken, cost=cost, allowed=steps is not None, why=why)
 
 
 def _choose(

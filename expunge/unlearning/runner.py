@@ -11,7 +11,7 @@ from expunge.training import Trajectory
 from expunge.training.randomness import derived_seed
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Progress
-from expunge.unlearning.methods import METHODS, apply
+from expunge.unlearning.methods import METHODS, Procedure, apply
 from expunge.unlearning.plan import Look, UnlearningPlan, UnlearningRun
 from expunge.unlearning.stopping import LookReference
 
@@ -39,11 +39,11 @@ def unlearn(
         reference: what looks compare with; None only for retraining.
         directory: working folder; a killed run goes on from what lies there.
     """
-    method = METHODS[plan.method]
+    method, procedure = METHODS[plan.method], Procedure.of(trajectory, device)
     if plan.method == "retrain" or reference is None:
         own = derived_seed(seed, plan.method)
         result = apply(method, trajectory, retain, 0, own, directory / plan.method, facts, progress, device=device)
-        return _record(plan, result.total_steps, "retrained from initialisation", (), [own], None), result
+        return _record(plan, procedure, result.total_steps, "retrained from initialisation", (), [own], None), result
     if plan.method == "rewind":
         return _rewind(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
     return _fine_tune(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
@@ -76,7 +76,7 @@ def _rewind(
             break
     assert result is not None  # a plan to rewind has at least one attempt
     reason = f"evidence: {looks[-1].words}" if looks[-1].passed else f"budget spent: {looks[-1].words}"
-    return _record(plan, spent, reason, tuple(looks), seeds, point), result
+    return _record(plan, Procedure.of(trajectory), spent, reason, tuple(looks), seeds, point), result
 
 
 def _fine_tune(
@@ -101,17 +101,25 @@ def _fine_tune(
 
     result = apply(
         METHODS[plan.method], trajectory, retain, plan.budget_steps, own, directory / plan.method, facts,
-        progress, looks=at, stop=stop, device=device,
+        progress, looks=at, stop=stop, device=device, forget=reference.forget,
     )  # fmt: skip
     passed = bool(looks) and looks[-1].passed
     words = looks[-1].words if looks else "resumed after the last look"
     reason = f"evidence: {words}" if passed else f"budget spent: {words}"
-    return _record(plan, result.total_steps - first, reason, tuple(looks), [own], None), result
+    spent = result.total_steps - first
+    return _record(plan, Procedure.of(trajectory), spent, reason, tuple(looks), [own], None), result
 
 
 def _record(
-    plan: UnlearningPlan, spent: int, reason: str, looks: tuple[Look, ...], seeds: list[int], rewind_step: int | None
+    plan: UnlearningPlan,
+    procedure: Procedure,
+    spent: int,
+    reason: str,
+    looks: tuple[Look, ...],
+    seeds: list[int],
+    rewind_step: int | None,
 ) -> UnlearningRun:
+    cost = METHODS[plan.method].cost(procedure, spent, plan.forget_records)
     return UnlearningRun(
         method=plan.method,
         rewind_step=rewind_step,
@@ -119,6 +127,6 @@ def _record(
         stop_reason=reason,
         looks=looks,
         seeds={"unlearning": seeds},
-        cost={"unlearning": spent / plan.retrain_steps},
+        cost={"unlearning": cost},
         guarantee=METHODS[plan.method].guarantee,
     )

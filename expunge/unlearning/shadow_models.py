@@ -19,7 +19,7 @@ from expunge.training import Checkpoint, StackedJob, StackedModels, TrainingConf
 from expunge.training.randomness import derived_seed
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Progress
-from expunge.unlearning.methods import METHODS, Continuation, Procedure
+from expunge.unlearning.methods import METHODS, PLAIN, Continuation, Procedure
 
 MOST_AUDITED = 200
 
@@ -124,6 +124,8 @@ def _continuation(procedure: Procedure, method: str, amount: int) -> Continuatio
     """The configuration and first step that the method gives an original of this procedure, its state left empty."""
     if method not in METHODS:
         raise UsageError(f"Unknown method {method!r}.", nearest(method, list(METHODS)))
+    if method not in PLAIN:
+        raise UsageError(f"Shadows of {method!r} cannot be trained in stacks.", f"Audit one of {', '.join(PLAIN)}.")
     if method == "rewind" and amount < 0:
         raise UsageError(f"Cannot rewind to step {amount}.")
     config = procedure.config

@@ -112,7 +112,7 @@ def test_the_critical_share_is_where_the_curve_crosses_the_target() -> None:
     assert fit_predictor([pilot({0.5: 0.9}, energy=0.0)], 0.1, 100).safe_share(0.25) is None
 
 
-@pytest.mark.parametrize("method", ["rewind", "fine_tune", "noisy_fine_tune", "retrain"])
+@pytest.mark.parametrize("method", ["rewind", "fine_tune", "noisy_fine_tune", "l1_sparse", "retrain"])
 def test_every_method_forgets_without_seeing_the_records(world: dict[str, Any], tmp_path: Path, method: str) -> None:
     """The forgotten rows of the table are NaN: had any been trained on, the loss would be too."""
     table, hard = world["table"], world["hard"].record_ids
@@ -137,6 +137,20 @@ def test_every_method_forgets_without_seeing_the_records(world: dict[str, Any], 
         facts={"parent": world["trajectory"].digest},
     )  # fmt: skip
     assert same.final.sha256 == new.final.sha256 and again.stop_reason == run.stop_reason
+
+
+@pytest.mark.parametrize("method", ["neggrad_plus", "scrub"])
+def test_a_baseline_runs_when_asked_for_and_says_what_it_is(world: dict[str, Any], tmp_path: Path, method: str) -> None:
+    table, hard = world["table"], world["hard"].record_ids
+    made = plan(world, settings=PlanningSettings(method=method))
+    assert made.method == method and "a baseline to compare with" in made.reason
+    assert method not in {c.method for c in plan(world).alternatives}
+    run, new = forget(
+        made, world["trajectory"], table, table.without(hard), hard, tmp_path, look_oracles=6, level=0.05, seed=3,
+        facts={},
+    )  # fmt: skip
+    assert run.guarantee == "empirical" and new.run["method"] == method
+    assert run.cost["unlearning"] > run.steps_spent / made.retrain_steps  # what it reads besides the retain batches
 
 
 def test_a_destroyed_checkpoint_is_no_start(world: dict[str, Any], tmp_path: Path) -> None:
