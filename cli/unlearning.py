@@ -19,6 +19,13 @@ Records = Annotated[
     ),
 ]
 
+Method = Annotated[
+    str | None,
+    typer.Option(help="Take this method: rewind, fine_tune, noisy_fine_tune, l1_sparse, retrain, neggrad_plus, scrub."),
+]
+Target = Annotated[float | None, typer.Option(help="Share of the original's influence that may stay; 0.10 is usual.")]
+MaxCost = Annotated[float | None, typer.Option(help="Nothing dearer than this share of a retraining, but retraining.")]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command()(plan)
@@ -28,12 +35,15 @@ def add_to(app: typer.Typer) -> None:
 def plan(
     set_spec: Records = None,
     all_due: Annotated[bool, typer.Option("--all-due", help="All open requests as one run (the default).")] = False,
+    method: Method = None,
+    target: Target = None,
+    max_cost: MaxCost = None,
     config: Config = None,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
     """Price the forgetting of records against retraining; changes nothing."""
-    chosen = settings(config, overrides)
+    chosen = settings(config, [*(overrides or []), *_planning(method, target, max_cost)])
     spec = set_spec or _open_requests()
     start()
     from pipelines.trial import check_set, run_planning
@@ -49,13 +59,16 @@ def plan(
 
 def forget(
     set_spec: Annotated[str, typer.Argument(help="hardest:0.05, random:100, bin:4/5, records:ID,ID ...")],
+    method: Method = None,
+    target: Target = None,
+    max_cost: MaxCost = None,
     config: Config = None,
     overrides: Set = None,
     json: Json = False,
     metrics: Annotated[Path | None, typer.Option("--metrics", help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Try it: unlearn these records and judge the result. Nothing is promoted or destroyed."""
-    chosen = settings(config, overrides)
+    chosen = settings(config, [*(overrides or []), *_planning(method, target, max_cost)])
     start()
     from adapters import workdir
     from expunge.errors import GateFailed
@@ -82,6 +95,12 @@ def forget(
         show_evidence(evidence, decision)
     if not decision.passed:
         raise GateFailed(f"The gate {decision.words}.", "A trial: nothing was promoted in any case.")
+
+
+def _planning(method: str | None, target: float | None, max_cost: float | None) -> list[str]:
+    """The options as overrides of the settings, which check them."""
+    given = {"method": method, "target": target, "max_cost": max_cost}
+    return [f"planning.{name}={value}" for name, value in given.items() if value is not None]
 
 
 def _open_requests() -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from expunge.errors import NotFoundError, UsageError, nearest
 from expunge.training.config import Strict, TrainingConfig
+from expunge.unlearning.plan import MethodName
 
 
 class DataSettings(Strict):
@@ -79,7 +80,7 @@ class PlanningConfig(Strict):
     target: float = Field(default=0.10, gt=0, lt=1)
     caution: float = Field(default=0.25, ge=0, le=1)
     max_cost: float = Field(default=1.0, gt=0)
-    method: str | None = None
+    method: MethodName | None = None
 
 
 class EvaluationConfig(Strict):
