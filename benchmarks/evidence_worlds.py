@@ -44,7 +44,7 @@ class World:
     batch: int = 64
     sigma: float = 0.003
     oracles: int = 100
-    held_back: int = 6
+    held_back: int = 10
     half_kept: int = 12
     at_once: int = 4
 
