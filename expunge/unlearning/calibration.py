@@ -162,7 +162,9 @@ def calibrate(
         candidate.steps / procedure.config.steps for pilot in measured.values() for candidate in pilot
     )
     visible = _visible_size(planted, level)
-    return fit_predictor(pilots, target, procedure.config.steps, spent, visible), planted
+    fitted = fit_predictor(pilots, target, procedure.config.steps, spent, visible)
+    of = {"model": trajectory.run["model"], "data_fingerprint": trajectory.run["data_fingerprint"]}
+    return fitted.model_copy(update=of), planted
 
 
 STEPS_TAKEN: dict[str, Callable[[int, int], int]] = {

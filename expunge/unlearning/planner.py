@@ -12,6 +12,7 @@ from expunge.privacy.scores import PrivacyLosses
 from expunge.training import Trajectory
 from expunge.unlearning.methods import METHODS, Procedure
 from expunge.unlearning.plan import Candidate, Document, MethodName, RequestDifficulty, UnlearningPlan
+from expunge.unlearning.plan_warnings import plan_warnings
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.share_curve import loss_curve, request_curves, share_before
 
@@ -47,10 +48,13 @@ def make_plan(
         requests: record ids in the training set by request id; for a trial of a built set it is empty.
         retrain_because: a reason not to look for anything cheaper (a failed gate).
 
-    Raises UsageError when nothing would be left to train on.
+    Raises UsageError when nothing would be left to train on, and for the calibration of another model or data set.
     """
     procedure = Procedure.of(trajectory)
     total = procedure.config.steps
+    if predictor is not None:
+        predictor.refuse_other(trajectory)
+        predictor = predictor.at(settings.target)
     retain_records = refuse_too_large(len(forget.record_ids), len(trajectory.record_ids), procedure.config.batch_size)
     candidates = _rewinds(forget, losses, trajectory, predictor, settings)
     candidates += [_fine_tune(name, predictor, procedure, len(forget.record_ids)) for name in _tuned(settings.method)]
@@ -80,7 +84,9 @@ def make_plan(
         target=settings.target,
         reason=reason,
         fallback_reason=retrain_because,
-        warnings=tuple(_warnings(forget, losses, predictor)),
+        warnings=plan_warnings(
+            forget, requests, losses, predictor, chosen, candidates, settings.caution, settings.max_cost
+        ),
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
         loss_curve=loss_curve(losses, forget.record_ids, total),
     )
@@ -178,8 +184,17 @@ def _choose(
         return retrain, "retrain: there is no calibration for this model, so nothing cheaper can be promised"
     best = min(allowed or [retrain], key=lambda c: c.cost)
     if best.method == "retrain":
-        return retrain, "retrain: nothing cheaper is predicted to meet the target"
+        return retrain, f"retrain: {_why_not_less(candidates, settings)}"
     return best, f"the cheapest that is predicted to meet the target of {settings.target:.0%}: {best.why}"
+
+
+def _why_not_less(candidates: list[Candidate], settings: PlanningSettings) -> str:
+    if not any(c.method == "rewind" for c in candidates):
+        return "no checkpoint is left to rewind to (deletions before this one destroyed them)"
+    dearer = [c.cost for c in candidates if c.allowed and c.method != "retrain"]
+    if dearer:
+        return f"the cheapest that is predicted to meet the target costs {min(dearer):.2f}, over the cap"
+    return f"nothing cheaper is predicted to meet the target of {settings.target:.0%}"
 
 
 def _interval(
@@ -226,23 +241,6 @@ def _difficulty(
         loss=float(np.mean(losses.select(ids).total)),
         spent=spent,
     )
-
-
-def _warnings(forget: ForgetSet, losses: PrivacyLosses, predictor: BudgetPredictor | None) -> list[str]:
-    from expunge.privacy.scores import flat_distribution_warning
-
-    found = []
-    flat = flat_distribution_warning(losses.total)
-    if flat:
-        found.append(flat)
-    if predictor is not None:
-        mean = float(np.mean(losses.select(forget.record_ids).total))
-        low, high = predictor.loss_range
-        if not low <= mean <= high:
-            found.append(f"extrapolated: mean privacy loss {mean:.3g} lies outside the pilots' {low:.3g} to {high:.3g}")
-        if predictor.measurable < 19:
-            found.append(f"{predictor.measurable} measurable pilot sets: the prediction is indicative")
-    return found
 
 
 def _shown(candidates: list[Candidate]) -> list[Candidate]:

@@ -7,10 +7,12 @@ before the rewind point if what is left of the original's influence is to stay b
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from expunge.errors import UsageError
+from expunge.training import Trajectory
 from expunge.unlearning.plan import Document
 
 # Below this energy S_o/m the original is like the oracles and shares of it mean nothing (METHOD section 7).
@@ -62,7 +64,8 @@ class BudgetPredictor(Document):
     """What the pilots say. Critical shares are sorted; `fine_tune_steps` are None where the cap was not enough.
 
     `cost` is what the calibration itself took, in retrainings. `visible_size`: fewest records of a hard set on which
-    the gating test tells the original from oracles; None where it never did.
+    the gating test tells the original from oracles; None where it never did. `model`, `data_fingerprint`: what was
+    calibrated; None in calibrations of before it was recorded.
     """
 
     format: Literal["expunge.predictor/1"] = "expunge.predictor/1"
@@ -75,10 +78,37 @@ class BudgetPredictor(Document):
     laws: tuple[LawFit, ...]
     cost: float = 0.0
     visible_size: int | None = None
+    model: dict[str, Any] | None = None
+    data_fingerprint: str | None = None
 
     @property
     def measurable(self) -> int:
         return sum(p.measurable for p in self.pilots)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Records of the smallest and of the largest pilot set."""
+        return min((p.size for p in self.pilots), default=0), max((p.size for p in self.pilots), default=0)
+
+    def refuse_other(self, trajectory: Trajectory) -> None:
+        """Raises UsageError where these pilots are of another architecture or were run on other records."""
+        known = (
+            ("architecture", self.model, trajectory.run["model"]),
+            ("data set", self.data_fingerprint, trajectory.run["data_fingerprint"]),
+        )
+        for what, own, found in known:
+            if own is not None and own != found:
+                raise UsageError(
+                    f"This calibration is of another {what}: what its pilots needed says nothing here.",
+                    "Calibrate this model: `expunge calibrate`.",
+                )
+
+    def at(self, target: float) -> BudgetPredictor:
+        """The same pilots read at another target."""
+        if target == self.target:
+            return self
+        made = fit_predictor(list(self.pilots), target, self.retrain_steps, self.cost, self.visible_size)
+        return made.model_copy(update={"model": self.model, "data_fingerprint": self.data_fingerprint})
 
     def safe_share(self, caution: float) -> float | None:
         """The critical share that a fraction 1 - caution of the measurable pilots reach; None without any."""

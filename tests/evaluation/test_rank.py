@@ -54,7 +54,8 @@ def test_ranks_and_levels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failing", "of", "verdict"), [(0, 5, "pass"), (1, 5, "pass"), (2, 5, "pass"), (3, 5, "fail"), (1, 1, "fail"), (3, 40, "pass")]
+    ("failing", "of", "verdict"),
+    [(0, 5, "pass"), (1, 5, "pass"), (2, 5, "pass"), (3, 5, "fail"), (1, 1, "fail"), (3, 40, "pass")],
 )
 def test_the_positive_control_tolerates_what_the_level_explains(failing: int, of: int, verdict: str) -> None:
     standings = [Standing(9.0, 0.01)] * failing + [Standing(1.0, 0.5)] * (of - failing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,68 @@ def test_too_few_records_to_show_anything_are_retrained(world: dict[str, Any]) -
 
 def test_a_method_that_is_asked_for_is_taken(world: dict[str, Any]) -> None:
     assert plan(world, settings=PlanningSettings(method="rewind")).method == "rewind"
+
+
+def requests_plan(world: dict[str, Any], requests: dict[str, Any], **settings: Any) -> Any:
+    ids = [record for own in requests.values() for record in own]
+    forget_set = build_forget_set("records", world["losses"], record_ids=ids)
+    seeing = world["predictor"].model_copy(update={"visible_size": 1, "critical_shares": (0.7, 0.7, 0.7)})
+    return make_plan(
+        forget_set, requests, world["losses"], world["trajectory"], seeing, PlanningSettings(**settings),
+        model_version="m 1",
+    )  # fmt: skip
+
+
+def test_a_request_that_sets_everyones_bill_is_named(world: dict[str, Any]) -> None:
+    """A few records whose loss was spent early, and a few whose loss was spent late: the late ones cost less."""
+    losses, half = world["losses"], len(world["losses"].steps) // 2
+    early = np.argsort(-losses.cumulative[:, half] / losses.total, kind="stable")
+    ids = [losses.record_ids[k] for k in early]
+    made = requests_plan(world, {"early": ids[:6], "late": ids[-3:]})
+    alone = requests_plan(world, {"late": ids[-3:]})
+    bills = [words for words in made.warnings if "raises the cost" in words]
+    assert made.predicted_cost - alone.predicted_cost >= 0.1
+    assert bills == [w for w in bills if w.startswith("request early") and f"{alone.predicted_cost:.2f}" in w] and bills
+    assert not any("raises the cost" in words for words in requests_plan(world, {"a": ids[:3], "b": ids[3:6]}).warnings)
+
+
+def test_records_far_out_of_the_training_range_are_named(world: dict[str, Any]) -> None:
+    losses = world["losses"]
+    planted = replace(losses, total=np.where(np.arange(len(losses.total)) == 5, losses.total.max() * 1e6, losses.total))
+    odd = {**world, "losses": planted}
+    made = requests_plan(odd, {"odd": [losses.record_ids[5]], "usual": list(losses.record_ids[7:9])})
+    assert [words for words in made.warnings if "planted" in words] == [
+        w for w in made.warnings if w.startswith("request odd: 1 of 1 records")
+    ]
+    assert not any("planted" in words for words in requests_plan(world, {"a": losses.record_ids[:9]}).warnings)
+
+
+def test_a_cap_a_target_and_lost_checkpoints_give_their_reason(world: dict[str, Any]) -> None:
+    ids = list(world["hard"].record_ids)
+    free = requests_plan(world, {"a": ids})
+    assert free.method == "rewind"
+    capped = requests_plan(world, {"a": ids}, max_cost=0.9 * free.predicted_cost)
+    assert capped.method == "retrain" and "over the cap" in capped.reason and "over the cap" in capped.warnings[0]
+    trajectory = world["trajectory"]
+    gone = replace(trajectory, checkpoints=tuple(replace(c, destroyed=True) for c in trajectory.checkpoints))
+    left = requests_plan({**world, "trajectory": gone}, {"a": ids})
+    assert left.method == "retrain" and "no checkpoint is left" in left.reason
+
+
+def test_a_calibration_is_read_at_the_target_and_only_for_what_it_was_made(world: dict[str, Any]) -> None:
+    curve = {0.2: 0.0, 0.4: 0.05, 0.6: 0.15, 0.8: 0.3}
+    fitted = fit_predictor([pilot(curve)], 0.1, 100)
+    assert fitted.at(0.1) is fitted and fitted.at(0.2).critical_shares[0] > fitted.critical_shares[0] + 0.1
+    assert world["predictor"].at(0.3).data_fingerprint == world["predictor"].data_fingerprint
+    for update, what in (({"data_fingerprint": "other"}, "data set"), ({"model": {"name": "cnn"}}, "architecture")):
+        with pytest.raises(UsageError, match=f"calibration is of another {what}.*expunge calibrate"):
+            plan(world, predictor=world["predictor"].model_copy(update=update))
+    small = world["predictor"].model_copy(update={"visible_size": 1})
+    few = build_forget_set("hardest", world["losses"], size=3)
+    assert any(
+        "extrapolated: 3 records, the pilots had 12" in words
+        for words in plan(world, predictor=small, forget=few).warnings
+    )
 
 
 def test_a_set_that_is_nearly_everything_is_refused(world: dict[str, Any]) -> None:

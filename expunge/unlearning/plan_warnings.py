@@ -1,0 +1,98 @@
+"""What to know before a plan is carried out: extrapolation, too few pilots, requests that set everyone's bill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from expunge.privacy.forget_sets import ForgetSet
+from expunge.privacy.scores import PrivacyLosses, flat_distribution_warning
+from expunge.unlearning.plan import Candidate
+from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.share_curve import shares_before
+
+# Chosen here: a request that raises the run's cost by this share of a retraining is named.
+BILL = 0.10
+# Tukey's outer fence ("far out"), on the logarithm of the loss (Tukey 1977, Exploratory Data Analysis).
+FENCE = 3.0
+FEWEST_PILOTS = 19
+
+
+def plan_warnings(
+    forget: ForgetSet,
+    requests: Mapping[str, Sequence[str]],
+    losses: PrivacyLosses,
+    predictor: BudgetPredictor | None,
+    chosen: Candidate,
+    candidates: Sequence[Candidate],
+    caution: float,
+    max_cost: float,
+) -> tuple[str, ...]:
+    """Everything worth a warning, in sentences without a full stop."""
+    found = [flat_distribution_warning(losses.total)]
+    if chosen.cost > max_cost:
+        found.append(f"the cost of {chosen.cost:.2f} retrainings is over the cap of {max_cost:.2f}")
+    if predictor is not None:
+        mean = float(np.mean(losses.select(forget.record_ids).total))
+        low, high = predictor.loss_range
+        if not low <= mean <= high:
+            found.append(f"extrapolated: mean privacy loss {mean:.3g} lies outside the pilots' {low:.3g} to {high:.3g}")
+        smallest, largest = predictor.sizes
+        if not smallest <= len(forget) <= largest:
+            found.append(f"extrapolated: {len(forget)} records, the pilots had {_sizes(smallest, largest)}")
+        if predictor.measurable < FEWEST_PILOTS:
+            found.append(f"{predictor.measurable} measurable pilot sets: the prediction is indicative")
+        found += _bills(requests, losses, predictor, chosen, candidates, caution)
+    found += _far_out(requests, losses)
+    return tuple(words for words in found if words)
+
+
+def _sizes(smallest: int, largest: int) -> str:
+    return f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+
+
+def _bills(
+    requests: Mapping[str, Sequence[str]],
+    losses: PrivacyLosses,
+    predictor: BudgetPredictor,
+    chosen: Candidate,
+    candidates: Sequence[Candidate],
+    caution: float,
+) -> list[str]:
+    """Requests without which the others would be answered for much less."""
+    safe = predictor.safe_share(caution)
+    rewinds = sorted((c for c in candidates if c.method == "rewind"), key=lambda c: c.cost)
+    if len(requests) < 2 or safe is None or not rewinds or chosen.method not in ("rewind", "retrain"):
+        return []
+    found = []
+    steps = [c.rewind_step or 0 for c in rewinds]
+    for name in requests:
+        others = sorted({record for other, ids in requests.items() if other != name for record in ids})
+        if not others:
+            continue
+        shares = shares_before(losses, others, steps)
+        without = min((c.cost for c, share in zip(rewinds, shares, strict=True) if share <= safe), default=1.0)
+        if chosen.cost - without >= BILL:
+            found.append(
+                f"request {name} raises the cost of this run from {without:.2f} to {chosen.cost:.2f} retrainings: "
+                "answer it with the next retraining, if its deadline allows"
+            )
+    return found
+
+
+def _far_out(requests: Mapping[str, Sequence[str]], losses: PrivacyLosses) -> list[str]:
+    """Requests whose records are far harder than training records are: rare, or made to be expensive."""
+    logs = np.log(np.maximum(losses.total, np.finfo(np.float64).tiny))
+    low, high = np.quantile(logs, [0.25, 0.75])
+    fence = high + FENCE * (high - low)
+    found = []
+    for name, ids in requests.items():
+        own = np.log(np.maximum(losses.select(ids).total, np.finfo(np.float64).tiny)) if ids else np.empty(0)
+        out = int((own > fence).sum())
+        if out:
+            found.append(
+                f"request {name}: {out} of {len(own)} records have a privacy loss far out of the training set's range; "
+                "look at them, such records can be planted to make unlearning expensive"
+            )
+    return found
