@@ -38,6 +38,9 @@ def plan(
     method: Method = None,
     target: Target = None,
     max_cost: MaxCost = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the plan as a page with its plots to this HTML file.")
+    ] = None,
     config: Config = None,
     overrides: Set = None,
     json: Json = False,
@@ -51,6 +54,11 @@ def plan(
     check_set(chosen, spec)
     _prepare(chosen)
     made = run_planning(chosen, spec).load("unlearning_plan")
+    if page is not None:
+        from expunge.reporting.artifact_pages import plan_page
+
+        page.write_text(plan_page(made), encoding="utf-8")
+        output.say(f"Page: {page}")
     if json:
         output.as_json(made.model_dump(mode="json"))
         return

@@ -32,6 +32,30 @@ def plan_against_spent(plan: UnlearningPlan, run: UnlearningRun) -> str:
     )
 
 
+def left_plot(plan: UnlearningPlan) -> str:
+    """What each candidate is predicted to leave, by its cost, with the target and the one that was chosen."""
+    known = sorted((c.cost, c.predicted_left) for c in plan.alternatives if c.predicted_left is not None)
+    if plan.predicted_left is not None:
+        known = sorted([*known, (plan.predicted_cost, plan.predicted_left)])
+    if len(known) < 2:
+        return ""
+    costs, left = zip(*known, strict=True)
+    lines = [
+        Line((0.0, max(1.0, *costs)), (plan.target, plan.target), "grey", "target", style="dashed"),
+        Line(costs, left, "a", "candidates"),
+    ]
+    if plan.predicted_left is not None:
+        lines.append(Line((plan.predicted_cost,), (plan.predicted_left,), "b", "chosen"))
+    marks = [(plan.predicted_cost, f"chosen: {percent(plan.predicted_cost)} of a retraining")]
+    words = (
+        "What calibration predicts each candidate to leave of the original's influence, by its cost. The target is "
+        f"{percent(plan.target)}; retraining leaves none."
+    )
+    legend = [("a", "candidates"), ("b", "the plan"), ("grey", "target")]
+    drawn = curves(lines, "cost, in retrainings", "predicted to be left", marks=marks)
+    return figure(drawn, words, legend)
+
+
 def steps_table(plan: UnlearningPlan, run: UnlearningRun) -> str:
     """The same in steps."""
     whole = plan.retrain_steps or 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from expunge.evaluation.evidence import Evidence, Finding, GateDecision
-from expunge.reporting.cost_plots import loss_plot
+from expunge.reporting.cost_plots import left_plot, loss_plot
 from expunge.reporting.evidence_parts import CONTROLS, evidence_sections
 from expunge.reporting.page import (
     badge,
@@ -45,7 +45,7 @@ def plan_page(plan: UnlearningPlan) -> str:
     return page(
         "Unlearning plan",
         [
-            notice(f"{plural(plan.forget_records, 'record')} to forget by {METHODS[plan.method]}. {plan.reason}."),
+            notice(f"{plural(plan.forget_records, 'record')} to forget by {METHODS[plan.method]}: {plan.reason}."),
             notice(f"Fallback: {plan.fallback_reason}", "unsure") if plan.fallback_reason else "",
             *(notice(warning, "unsure") for warning in plan.warnings),
             section("Budget", plan_definitions(plan)),
@@ -58,7 +58,7 @@ def plan_page(plan: UnlearningPlan) -> str:
                 ),
             ),
             section("When the records were learnt", loss_plot(plan)),
-            section("What else was considered", _alternatives(plan)),
+            section("What else was considered", left_plot(plan) + _alternatives(plan)),
         ],
         f"Model version {plan.model_version}",
     )

@@ -87,6 +87,7 @@ class UnlearningPlan(Document):
     budget_steps: int = Field(description="never more than this; retraining takes `retrain_steps`")
     retrain_steps: int
     predicted_cost: float
+    predicted_left: float | None = Field(default=None, description="share of the original's distance; None: unknown")
     attempts: tuple[int, ...] = Field(default=(), description="rewind: checkpoints to try, latest first")
     target: float
     reason: str

@@ -80,6 +80,7 @@ def make_plan(
         budget_steps=_budget(chosen, interval, total),
         retrain_steps=total,
         predicted_cost=chosen.cost,
+        predicted_left=chosen.predicted_left,
         attempts=_attempts(chosen, interval, trajectory, total),
         target=settings.target,
         reason=reason,

@@ -18,7 +18,8 @@ def test_forget_tries_and_promotes_nothing(demo: Any, tmp_path: Path) -> None:
     assert answer.code in (0, 4), answer.err
     found = answer.json()
     assert found["decision"]["passed"] is (answer.code == 0)
-    assert found["plan"]["forget_records"] == found["plan"]["set_size"] if "set_size" in found["plan"] else True
+    every = found["plan"]["forget_records"] + found["plan"]["retain_records"]
+    assert abs(found["plan"]["forget_records"] - 0.05 * every) <= 1
     assert found["run"]["steps_spent"] > 0
     if answer.code == 4:
         assert "The gate refused" in answer.err and "nothing was promoted" in answer.err
@@ -32,3 +33,12 @@ def test_a_set_of_named_records_leaves_no_id_in_the_parameters(demo: Any) -> Non
     planned = demo.house.run("plan", "records:" + ",".join(trained), "--json").json()
     assert planned["forget_records"] == 30
     assert demo.house.holding(trained, demo.house.state / "stores" / "default_zen_store") == {}
+
+
+def test_one_call_may_take_another_method_and_draw_its_plan(demo: Any, tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    planned = demo.house.run("plan", "hardest:0.05", "--method", "retrain", "--page", page, "--json").json()
+    assert planned["method"] == "retrain" and "was asked for" in planned["reason"]
+    assert "Unlearning plan" in page.read_text() and "<script" not in page.read_text()
+    refused = demo.house.run("plan", "hardest:0.05", "--method", "magic", code=2)
+    assert "planning.method" in refused.err and "neggrad_plus" in refused.err

@@ -12,7 +12,7 @@ from test_pages import checked
 
 from expunge.evaluation.evidence import CheckResult, RoleValue
 from expunge.reporting.attack_plots import named_plot, roc_plot
-from expunge.reporting.cost_plots import loss_plot, plan_against_spent, steps_table
+from expunge.reporting.cost_plots import left_plot, loss_plot, plan_against_spent, steps_table
 from expunge.reporting.drift_parts import drift_section
 from expunge.reporting.erasure_report import erasure_report
 from expunge.reporting.model_plots import accuracy_bars, barrier_plot, drift_plot
@@ -122,3 +122,9 @@ def test_the_page_falls_into_cards_on_a_phone() -> None:
     style = document[: document.index("</style>")]
     assert "@media screen and (max-width:640px){.expunge .cards" in style and "@media print" in style
     assert re.search(r'<td[^>]* data-name="verdict">', document)
+
+
+def test_what_each_candidate_leaves_is_drawn_with_the_chosen_one() -> None:
+    text = text_of(left_plot(samples.plan()))
+    assert "chosen: 30% of a retraining" in text and "The target is 10%" in text
+    assert left_plot(samples.plan(alternatives=(), predicted_left=None)) == "", "nothing is predicted"
