@@ -130,7 +130,8 @@ def plan(**change: Any) -> UnlearningPlan:
         "forget_records": 64, "retain_records": 3000, "set_kind": "union", "set_loss": None, "method": "rewind",
         "rewind_step": 700, "predicted_steps": 300, "predicted_interval": (210, 480),
         "interval_note": "range over 12 pilot sets with something to forget: indicative, no stated coverage",
-        "budget_steps": 780, "retrain_steps": 1000, "predicted_cost": 0.3, "predicted_left": 0.06, "attempts": (700, 520), "target": 0.1,
+        "budget_steps": 780, "retrain_steps": 1000, "predicted_cost": 0.3, "predicted_left": 0.06, "target": 0.1,
+        "attempts": (700, 520),
         "reason": "the cheapest that is predicted to meet the target of 10%", "warnings": (EVIL,),
         "alternatives": (
             *candidates,
