@@ -99,11 +99,11 @@ def _training_sets(world: World, case: Case) -> list[tuple[str, Rows]]:
     sets = [("original", case.train), (SAME_RUN, case.retain)]
     for purpose, count in (("oracle", world.oracles), ("held back", world.held_back), ("oracle seed", 2)):
         sets += [(f"{purpose} {k}", case.retain) for k in range(count)]
-    sets += [(f"half kept {k}", _keeping(case, 0.5, f"control {k}")) for k in range(world.half_kept)]
-    return [*sets, ("half", _keeping(case, 0.5, "half")), ("tenth", _keeping(case, 0.1, "tenth"))]
+    sets += [(f"half kept {k}", keeping(case, 0.5, f"control {k}")) for k in range(world.half_kept)]
+    return [*sets, ("half", keeping(case, 0.5, "half")), ("tenth", keeping(case, 0.1, "tenth"))]
 
 
-def _keeping(case: Case, share: float, purpose: str) -> Rows:
+def keeping(case: Case, share: float, purpose: str) -> Rows:
     rng = np.random.default_rng(derived_seed(case.seed, purpose))
     kept = rng.choice(case.forget, round(share * len(case.forget)), replace=False)
     return np.sort(np.concatenate([case.retain, kept]))

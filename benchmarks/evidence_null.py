@@ -2,9 +2,9 @@
 
     python benchmarks/evidence_null.py --json docs/evidence-null.json --svg docs/evidence-null.svg
 
-Each of the pairs is a model retrained without a forget set of its own and 40 others retrained without it, of which 39
-are what it is ranked among (digits, a smaller network and fewer steps than in `evidence.py`, so that 200 pairs take
-minutes). All 41 models of a pair, an original among them, serve that pair only. Resumable from --cache.
+Each of the pairs is a model retrained without a forget set of its own and the 40 others retrained without it that it is
+ranked among (digits, a smaller network and fewer steps than in `evidence.py`, so that 200 pairs take minutes). All
+models of a pair, with an original and twelve that kept half of the set, serve that pair only. Resumable from --cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import torch
-from evidence_models import Case, draw_cases
+from evidence_models import Case, draw_cases, keeping
 from evidence_verdicts import GATING
 from evidence_worlds import WORLDS, World
 
@@ -33,18 +33,19 @@ from expunge.training import StackedJob, train_stacked
 from expunge.training.randomness import derived_seed
 
 ORACLES = 40
+HALF_KEPT = 12
 AT_ONCE = 8
 WORLD = dataclasses.replace(WORLDS["digits"], options={"hidden": [32]}, steps=200, forget=100, pool=200)
 
 
 def judge_pairs(world: World, cases: list[Case], table) -> list[dict[str, float]]:  # type: ignore[no-untyped-def]
     """p-values of one retrained model a case, against oracles of its own."""
-    names = ["original", "candidate", *(f"oracle {k}" for k in range(ORACLES))]
-    jobs = [
-        StackedJob(derived_seed(case.seed, name), case.train if name == "original" else case.retain)
-        for case in cases
-        for name in names
-    ]
+    jobs = []
+    for case in cases:
+        names = ["candidate", *(f"oracle {k}" for k in range(ORACLES))]
+        sets = [("original", case.train), *((name, case.retain) for name in names)]
+        sets += [(f"half kept {k}", keeping(case, 0.5, f"control {k}")) for k in range(HALF_KEPT)]
+        jobs += [StackedJob(derived_seed(case.seed, name), rows) for name, rows in sets]
     logits = train_stacked(world.spec(table), table, world.config, jobs, world.sampling_rate).logits(table)
     found = []
     for case, own in zip(cases, np.split(logits.astype(np.float64), len(cases)), strict=True):
@@ -55,8 +56,8 @@ def judge_pairs(world: World, cases: list[Case], table) -> list[dict[str, float]
         inputs = EvaluationInputs(
             record_ids=tuple(table.record_ids[row] for row in rows), targets=table.targets[rows],
             forget=np.arange(ends[0]), retain=np.arange(ends[0], ends[1]), held_out=np.arange(ends[1], ends[2]),
-            original=own[0], unlearned=own[1], oracles=own[2:], held_back=empty, half_kept=empty,
-            difficulty=case.difficulty[rows],
+            original=own[0], unlearned=own[1], oracles=own[2 : 2 + ORACLES], held_back=empty,
+            half_kept=own[2 + ORACLES :], difficulty=case.difficulty[rows],
         )  # fmt: skip
         evidence = run_checks(inputs, GATING, GATING, EvaluationSettings(gating=GATING, level=0.15))
         found.append({name: float(evidence.check(name).p_value or 1.0) for name in GATING})

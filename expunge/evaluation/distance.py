@@ -63,7 +63,8 @@ class Distance:
 def direction_of(half_kept: Array) -> Array:
     """The displacement [FOLDS, m] of a model that remembers everything, from residuals [FOLDS, K, m] of half-kept ones.
 
-    Each kept a random half, so their mean is half of it; its noise is 2 / sqrt(K) of one run's.
+    Each kept a random half, so their mean is half of it. The noise is 2 / sqrt(K) of one run's, and a record counts by
+    how many of them kept it: on average half, give or take sqrt(K) / 2.
     """
     result: Array = 2 * half_kept.mean(axis=1)
     return result

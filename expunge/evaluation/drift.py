@@ -128,6 +128,11 @@ class Drifts:
         forget = [k for k, (group, _) in enumerate(self.cells) if group == "forget"]
         return np.array(forget or range(len(self.cells)))
 
+    @property
+    def where(self) -> str:
+        """The records of the judged cells, in words."""
+        return "the forget records" if len(self.judged) < len(self.cells) else "all records"
+
     def scores(self, drifts: Array) -> tuple[Array, Array]:
         """A model's drifts [cells] and the ranked oracles' [R', cells] above the mean, in standard deviations.
 
@@ -249,15 +254,15 @@ def drift_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Check
         interval=None,
         p_value=standings["unlearned"].p_value,
         values={
-            "original": _role(standings["original"]),
-            "unlearned": _role(standings["unlearned"]),
+            "original": _role(standings["original"], drifts.where),
+            "unlearned": _role(standings["unlearned"], drifts.where),
             "oracle": RoleValue(value=middle, interval=(low, high), note="median and 5 to 95 % of the oracles' own"),
         },
         controls=judgement.controls,
         power=judgement.power,
         verdict=judgement.verdict,
         little_remembered=judgement.little_remembered,
-        words=_words(judgement, int(exceeded.sum()), len(table)),
+        words=_words(judgement, exceeded, drifts),
         details={
             "table": table,  # type: ignore[dict-item]
             "references": groups[0].references,
@@ -273,16 +278,16 @@ def drift_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> Check
     )
 
 
-def _role(standing: Standing) -> RoleValue:
-    return RoleValue(
-        value=standing.statistic,
-        p_value=standing.p_value,
-        note="largest drift on the forget records above the oracles' mean, in their standard deviations",
-    )
+def _role(standing: Standing, where: str) -> RoleValue:
+    note = f"largest drift on {where} above the oracles' mean, in their standard deviations"
+    return RoleValue(value=standing.statistic, p_value=standing.p_value, note=note)
 
 
-def _words(judgement: Judgement, exceeded: int, cells: int) -> str:
-    figures = f"{exceeded} of {cells} distances above what 95 % of oracles show"
+def _words(judgement: Judgement, exceeded: NDArray[np.bool_], drifts: Drifts) -> str:
+    judged = drifts.judged
+    figures = f"{exceeded[judged].sum()} of {len(judged)} distances on {drifts.where} above what 95 % of oracles show"
+    if others := int(exceeded.sum() - exceeded[judged].sum()):
+        figures += f", and {others} of {len(exceeded) - len(judged)} on other records"
     if judgement.verdict == "no power":
         return f"no power: {judgement.reason} ({figures})"
     if judgement.verdict == "fail":

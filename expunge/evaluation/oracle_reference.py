@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from expunge.errors import UsageError
 from expunge.evaluation.evidence import Rank
 from expunge.evaluation.influence_estimate import floored_variance
-from expunge.evaluation.verdict import Standing, rank_p
+from expunge.evaluation.verdict import rank_p
 
 Array = NDArray[np.float64]
 
@@ -50,20 +50,13 @@ class OracleReference:
         """Distance of one model from phi [m], in standard deviations of an oracle."""
         return float(np.sqrt(self.deviations(values).mean()))
 
-    def own_distances(self, columns: NDArray[np.int64] | None = None) -> Array:
-        """The oracles' leave-one-out distances [R], on all records or on some."""
-        own = self.own_deviations if columns is None else self.own_deviations[:, columns]
-        result: Array = np.sqrt(own.mean(axis=1))
+    def own_distances(self) -> Array:
+        """The oracles' leave-one-out distances [R]."""
+        result: Array = np.sqrt(self.own_deviations.mean(axis=1))
         return result
 
-    def rank(self, values: Array, columns: NDArray[np.int64] | None = None) -> Rank:
-        """Place of one model (phi [m]) among the oracles, on all records or on some."""
-        deviations = self.deviations(values)
-        distance = float(np.sqrt((deviations if columns is None else deviations[columns]).mean()))
-        place, p_value = rank_p(distance, self.own_distances(columns))
+    def rank(self, values: Array) -> Rank:
+        """Place of one model (phi [m]) among the oracles."""
+        distance = self.distance(values)
+        place, p_value = rank_p(distance, self.own_distances())
         return Rank(position=place, of=self.count + 1, p_value=p_value, distance=distance)
-
-    def standing(self, values: Array, columns: NDArray[np.int64] | None = None) -> Standing:
-        """The same as a ``Standing``."""
-        rank = self.rank(values, columns)
-        return Standing(rank.distance, rank.p_value)

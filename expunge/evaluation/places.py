@@ -14,8 +14,9 @@ from expunge.evaluation.settings import EvaluationSettings
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-# A line drawn from fewer half-kept models is noisier than the original's own.
-FEWEST_HALF_KEPT = 4
+# Drawn from fewer half-kept models the line is no better than the original's own: besides their runs' noise it holds
+# the lottery of which records each of them kept.
+FEWEST_HALF_KEPT = 8
 
 
 class Places:

@@ -17,7 +17,7 @@ import torch
 
 from expunge.data import RecordTable
 from expunge.errors import UsageError
-from expunge.models import ModelSpec
+from expunge.models import ModelSpec, build_model, uses_batch_statistics
 from expunge.training import NoiseConfig, ScheduleConfig, TrainingConfig, Trajectory, predict, train
 from expunge.training.schedule import learning_rate
 from expunge.training.state import TrainingState
@@ -81,6 +81,11 @@ class Method(ABC):
     name: str
     guarantee: Literal["exact", "empirical"] = "empirical"
     baseline: bool = False
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The method's own numbers, for the run's header."""
+        return {}
 
     @abstractmethod
     def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
@@ -158,6 +163,10 @@ class L1Sparse(FineTune):
     name = "l1_sparse"
     strength = 5e-4  # theirs
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        return {"strength": self.strength}
+
     def objective(
         self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
     ) -> Objective:
@@ -172,10 +181,16 @@ class NegGradPlus(FineTune):
     baseline = True
     beta = 0.95  # theirs where they do not tune it
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        return {"beta": self.beta}
+
     def objective(
         self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
     ) -> Objective:
-        return objectives.NegGradPlus(_batches(self.name, made.config, forget, device), self.beta)
+        assert made.start is not None
+        batches = _batches(self.name, Procedure.of(trajectory), made.config, forget, device)
+        return objectives.NegGradPlus(batches, made.start[0], self.beta)
 
     def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
         batch = procedure.config.batch_size
@@ -192,13 +207,17 @@ class Scrub(FineTune):
     baseline = True
     alpha, gamma, temperature, max_share = 0.5, 1.0, 2.0, 0.3
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("alpha", "gamma", "temperature", "max_share")}
+
     def objective(
         self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
     ) -> Objective:
         assert made.start is not None
-        batches = _batches(self.name, made.config, forget, device)
-        assert forget is not None
         procedure, state = Procedure.of(trajectory, device), made.start[1].model_state()
+        batches = _batches(self.name, procedure, made.config, forget, device)
+        assert forget is not None
         teacher, teacher_forget = (
             torch.from_numpy(predict(procedure.spec, state, records, device)).to(device) for records in (retain, forget)
         )
@@ -213,9 +232,16 @@ class Scrub(FineTune):
         return super().cost(procedure, steps, forget_records) + teacher
 
 
-def _batches(name: str, config: TrainingConfig, forget: RecordTable | None, device: str) -> ForgetBatches:
+def _batches(
+    name: str, procedure: Procedure, config: TrainingConfig, forget: RecordTable | None, device: str
+) -> ForgetBatches:
     if forget is None:
         raise UsageError(f"{name} reads the records to forget, and none were given.", "Give them, or rewind.")
+    if len(forget) % config.batch_size == 1 and uses_batch_statistics(build_model(procedure.spec)):
+        raise UsageError(
+            f"{name} would see a batch of one record to forget, of which BatchNorm has no statistics.",
+            "Rewind, or use a model without batch statistics (model.options.norm=group).",
+        )
     return ForgetBatches(
         torch.from_numpy(forget.features).to(device), torch.from_numpy(forget.targets).to(device), config
     )
@@ -261,6 +287,7 @@ def apply(
         sampling_rate=procedure.sampling_rate,
         facts={
             **facts,
+            **method.parameters,
             "base_config": procedure.config.model_dump(mode="json"),
             "method": method.name,
             "amount": amount,

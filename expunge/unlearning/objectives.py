@@ -42,7 +42,7 @@ class L1Penalty:
 
 @dataclass(frozen=True, eq=False)
 class ForgetBatches:
-    """The records to forget [m, ...], [m]; a batch of at most b of them a step, drawn from the run's seed."""
+    """The records to forget [m, ...], [m], in batches of at most b, drawn from the run's seed."""
 
     x: Tensor
     y: Tensor
@@ -52,23 +52,33 @@ class ForgetBatches:
     def size(self) -> int:
         return min(self.config.batch_size, len(self.y))
 
-    def rows(self, step: int) -> Tensor:
-        """int64 [size], on the device of the records."""
-        drawn = torch.randperm(len(self.y), generator=generator(self.config.seed, "forget batch", step))
-        return drawn[: self.size].to(self.y.device)
+    @property
+    def epoch(self) -> int:
+        """Batches that hold every record once."""
+        return math.ceil(len(self.y) / self.size)
+
+    def rows(self, number: int) -> Tensor:
+        """Batch ``number`` of the run, int64 [at most size], on the device of the records."""
+        epoch, place = divmod(number, self.epoch)
+        order = torch.randperm(len(self.y), generator=generator(self.config.seed, "forget epoch", epoch))
+        return order[place * self.size : (place + 1) * self.size].to(self.y.device)
 
 
 @dataclass(frozen=True, eq=False)
 class NegGradPlus:
-    """beta * mean retain loss - (1 - beta) * mean forget loss (Kurmanji et al. 2023, arXiv 2302.09880, section 3)."""
+    """beta * mean retain loss - (1 - beta) * mean forget loss (Kurmanji et al. 2023, arXiv 2302.09880, section 3).
+
+    first: where the run begins; a batch of both a step.
+    """
 
     forget: ForgetBatches
+    first: int
     beta: float
 
     def __call__(
         self, model: nn.Module, state: TrainingState, x: Tensor, y: Tensor, rows: Tensor, step: int
     ) -> tuple[Tensors, Tensor]:
-        config, chosen = self.forget.config, self.forget.rows(step)
+        config, chosen = self.forget.config, self.forget.rows(step - self.first)
         down, loss = gradient_sum(model, state, x[rows], y[rows], config.noise.clip)
         up, _ = gradient_sum(model, state, self.forget.x[chosen], self.forget.y[chosen], config.noise.clip)
         scale = (1 - self.beta) * config.batch_size / len(chosen)
@@ -81,7 +91,9 @@ class Scrub:
 
     Epochs over the forget set that maximise the divergence from the teacher alternate with epochs over the retain set
     that minimise gamma * cross-entropy + alpha * divergence; after ``max_share`` of the run only the latter follow.
-    The divergence is T^2 KL(teacher || student) at temperature T, as in the authors' code.
+    The divergence is T^2 KL(teacher || student) at temperature T, as in the authors' code. At the very first step the
+    student is its teacher and the slope of their divergence zero: a forget set of one batch is left from the second
+    cycle on.
 
     teacher, teacher_forget: the original's logits [n, K] on the retain and [m, K] on the forget records, in eval mode.
     first, steps: where the run begins and how long it is; epoch: steps of one epoch over the retain set.
@@ -98,11 +110,12 @@ class Scrub:
     temperature: float
     max_share: float
 
-    def maximises(self, step: int) -> bool:
-        """Whether this step belongs to an epoch over the forget set."""
-        up = math.ceil(len(self.forget.y) / self.forget.size)
+    def maximises(self, step: int) -> int | None:
+        """The number of the forget batch whose divergence this step maximises; None where it minimises."""
+        up = self.forget.epoch
         cycle, place = divmod(step - self.first, up + self.epoch)
-        return place < up and (cycle == 0 or cycle * (up + self.epoch) < self.max_share * self.steps)
+        early = cycle == 0 or cycle * (up + self.epoch) < self.max_share * self.steps
+        return cycle * up + place if place < up and early else None
 
     def __call__(
         self, model: nn.Module, state: TrainingState, x: Tensor, y: Tensor, rows: Tensor, step: int
@@ -113,16 +126,18 @@ class Scrub:
             outputs: Tensor = functional_call(model, {**leaves, **state.buffers}, (inputs,))
             return outputs
 
-        if self.maximises(step):
-            chosen = self.forget.rows(step)
+        number = self.maximises(step)
+        if number is not None:
+            chosen = self.forget.rows(number)
             apart = self._divergence(logits(self.forget.x[chosen]), self.teacher_forget[chosen])
             loss = -apart * self.forget.config.batch_size / len(chosen)
         else:
             student = logits(x[rows])
             loss = self.gamma * F.cross_entropy(student, y[rows], reduction="sum")
             loss = loss + self.alpha * self._divergence(student, self.teacher[rows])
-        grads = torch.autograd.grad(loss, list(leaves.values()))
-        return dict(zip(leaves, grads, strict=True)), loss.detach()
+        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        found = zip(leaves.items(), grads, strict=True)
+        return {name: torch.zeros_like(w) if g is None else g for (name, w), g in found}, loss.detach()
 
     def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Summed over records."""

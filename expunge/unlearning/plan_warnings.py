@@ -17,6 +17,7 @@ BILL = 0.10
 # Tukey's outer fence ("far out"), on the logarithm of the loss (Tukey 1977, Exploratory Data Analysis).
 FENCE = 3.0
 FEWEST_PILOTS = 19
+SIZE_SLACK = 2
 
 
 def plan_warnings(
@@ -34,22 +35,28 @@ def plan_warnings(
     if chosen.cost > max_cost:
         found.append(f"the cost of {chosen.cost:.2f} retrainings is over the cap of {max_cost:.2f}")
     if predictor is not None:
-        mean = float(np.mean(losses.select(forget.record_ids).total))
-        low, high = predictor.loss_range
-        if not low <= mean <= high:
-            found.append(f"extrapolated: mean privacy loss {mean:.3g} lies outside the pilots' {low:.3g} to {high:.3g}")
-        smallest, largest = predictor.sizes
-        if not smallest <= len(forget) <= largest:
-            found.append(f"extrapolated: {len(forget)} records, the pilots had {_sizes(smallest, largest)}")
-        if predictor.measurable < FEWEST_PILOTS:
-            found.append(f"{predictor.measurable} measurable pilot sets: the prediction is indicative")
+        found += _extrapolated(forget, losses, predictor)
         found += _bills(requests, losses, predictor, chosen, candidates, caution)
     found += _far_out(requests, losses)
     return tuple(words for words in found if words)
 
 
-def _sizes(smallest: int, largest: int) -> str:
-    return f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+def _extrapolated(forget: ForgetSet, losses: PrivacyLosses, predictor: BudgetPredictor) -> list[str]:
+    """Is the set like the pilots? Up to twice as large or as small counts as their size."""
+    if not predictor.pilots:
+        return ["the calibration ran no pilot set: nothing is predicted"]
+    found = []
+    mean = float(np.mean(losses.select(forget.record_ids).total))
+    low, high = predictor.loss_range
+    if not low <= mean <= high:
+        found.append(f"extrapolated: mean privacy loss {mean:.3g} lies outside the pilots' {low:.3g} to {high:.3g}")
+    smallest, largest = predictor.sizes
+    if not smallest / SIZE_SLACK <= len(forget) <= SIZE_SLACK * largest:
+        had = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+        found.append(f"extrapolated: {len(forget)} records, the pilots had {had}")
+    if predictor.measurable < FEWEST_PILOTS:
+        found.append(f"{predictor.measurable} measurable pilot sets: the prediction is indicative")
+    return found
 
 
 def _bills(
@@ -63,14 +70,15 @@ def _bills(
     """Requests without which the others would be answered for much less."""
     safe = predictor.safe_share(caution)
     rewinds = sorted((c for c in candidates if c.method == "rewind"), key=lambda c: c.cost)
-    if len(requests) < 2 or safe is None or not rewinds or chosen.method not in ("rewind", "retrain"):
+    # A plan to retrain has reasons of its own; what single requests cost beside it is not known.
+    if len(requests) < 2 or safe is None or chosen.method != "rewind":
         return []
     found = []
     steps = [c.rewind_step or 0 for c in rewinds]
     for name in requests:
         others = sorted({record for other, ids in requests.items() if other != name for record in ids})
-        if not others:
-            continue
+        if len(others) < (predictor.visible_size or 1):
+            continue  # by themselves they would be retrained for
         shares = shares_before(losses, others, steps)
         without = min((c.cost for c, share in zip(rewinds, shares, strict=True) if share <= safe), default=1.0)
         if chosen.cost - without >= BILL:

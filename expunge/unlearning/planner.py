@@ -62,7 +62,9 @@ def make_plan(
         method="retrain", steps=total, cost=1.0, predicted_left=0.0, allowed=True, why="exact by construction"
     )
     candidates.append(retrain)
-    chosen, reason = _choose(candidates, retrain, predictor, settings, retrain_because, len(forget.record_ids))
+    chosen, reason = _choose(
+        candidates, retrain, predictor, trajectory, settings, retrain_because, len(forget.record_ids)
+    )
     interval, note = _interval(chosen, candidates, predictor, total)
     spent = request_curves(losses, requests, total)
     return UnlearningPlan(
@@ -77,11 +79,11 @@ def make_plan(
         predicted_steps=chosen.steps,
         predicted_interval=interval,
         interval_note=note,
-        budget_steps=_budget(chosen, interval, total),
+        budget_steps=_budget(chosen, interval, total, settings.max_cost),
         retrain_steps=total,
         predicted_cost=chosen.cost,
         predicted_left=chosen.predicted_left,
-        attempts=_attempts(chosen, interval, trajectory, total),
+        attempts=_attempts(chosen, interval, trajectory, total, settings.max_cost),
         target=settings.target,
         reason=reason,
         fallback_reason=retrain_because,
@@ -150,7 +152,11 @@ def _fine_tune(
     elif METHODS[name].baseline:
         why = "a baseline to compare with, not calibrated: it runs until a look passes or its budget is spent"
     elif predictor is None or name not in predictor.fine_tune_steps:
-        why = "no calibration for this model" if predictor is None else "it has no pilots"
+        why = (
+            "no calibration for this model"
+            if predictor is None and name in TUNED
+            else "calibration has no pilots of it"
+        )
     else:
         why = "not every pilot set was forgotten within the cap"
     taken = procedure.config.steps if steps is None else steps
@@ -162,6 +168,7 @@ def _choose(
     candidates: list[Candidate],
     retrain: Candidate,
     predictor: BudgetPredictor | None,
+    trajectory: Trajectory,
     settings: PlanningSettings,
     retrain_because: str | None,
     size: int,
@@ -185,16 +192,18 @@ def _choose(
         return retrain, "retrain: there is no calibration for this model, so nothing cheaper can be promised"
     best = min(allowed or [retrain], key=lambda c: c.cost)
     if best.method == "retrain":
-        return retrain, f"retrain: {_why_not_less(candidates, settings)}"
+        return retrain, f"retrain: {_why_not_less(candidates, trajectory, settings)}"
     return best, f"the cheapest that is predicted to meet the target of {settings.target:.0%}: {best.why}"
 
 
-def _why_not_less(candidates: list[Candidate], settings: PlanningSettings) -> str:
-    if not any(c.method == "rewind" for c in candidates):
-        return "no checkpoint is left to rewind to (deletions before this one destroyed them)"
+def _why_not_less(candidates: list[Candidate], trajectory: Trajectory, settings: PlanningSettings) -> str:
     dearer = [c.cost for c in candidates if c.allowed and c.method != "retrain"]
     if dearer:
         return f"the cheapest that is predicted to meet the target costs {min(dearer):.2f}, over the cap"
+    if not any(c.method == "rewind" for c in candidates):
+        gone = any(c.destroyed and c.step for c in trajectory.checkpoints)
+        why = "earlier deletions destroyed them" if gone else "training kept none"
+        return f"there is no checkpoint to rewind to ({why})"
     return f"nothing cheaper is predicted to meet the target of {settings.target:.0%}"
 
 
@@ -202,6 +211,8 @@ def _interval(
     chosen: Candidate, candidates: list[Candidate], predictor: BudgetPredictor | None, total: int
 ) -> tuple[tuple[int, int], str]:
     """Steps needed if the set were like the easiest and like the hardest of the pilots."""
+    if chosen.method not in ("rewind", "retrain") and not chosen.allowed:
+        return (chosen.steps, chosen.steps), "a cap, not a prediction"
     if chosen.method != "rewind" or predictor is None or not predictor.critical_shares:
         return (chosen.steps, chosen.steps), "known in advance"
     low, high = predictor.critical_shares[0], predictor.critical_shares[-1]
@@ -215,21 +226,28 @@ def _interval(
     return (min(steps(high), chosen.steps), max(steps(low), chosen.steps)), note
 
 
-def _attempts(chosen: Candidate, interval: tuple[int, int], trajectory: Trajectory, total: int) -> tuple[int, ...]:
-    """Rewind points, latest first; an earlier one follows only if both together stay cheaper than retraining."""
+def _attempts(
+    chosen: Candidate, interval: tuple[int, int], trajectory: Trajectory, total: int, max_cost: float
+) -> tuple[int, ...]:
+    """Rewind points, latest first; an earlier one follows only if both cost less than retraining, and than the cap."""
     if chosen.method != "rewind" or chosen.rewind_step is None:
         return ()
     deeper = [c.step for c in trajectory.kept if 0 < c.step <= total - interval[1]]
-    if deeper and deeper[-1] < chosen.rewind_step and chosen.steps + interval[1] < total:
+    if deeper and deeper[-1] < chosen.rewind_step and _twice(chosen, interval, total, max_cost):
         return (chosen.rewind_step, deeper[-1])
     return (chosen.rewind_step,)
 
 
-def _budget(chosen: Candidate, interval: tuple[int, int], total: int) -> int:
-    if chosen.method != "rewind":
-        return chosen.steps
+def _budget(chosen: Candidate, interval: tuple[int, int], total: int, max_cost: float) -> int:
+    if chosen.method == "rewind" and interval[1] > chosen.steps and _twice(chosen, interval, total, max_cost):
+        return chosen.steps + interval[1]
+    return chosen.steps
+
+
+def _twice(chosen: Candidate, interval: tuple[int, int], total: int, max_cost: float) -> bool:
+    """Whether there is room for a second rewind after a first that did not forget."""
     both = chosen.steps + interval[1]
-    return both if interval[1] > chosen.steps and both < total else chosen.steps
+    return both < total and both <= max_cost * total
 
 
 def _difficulty(

@@ -38,8 +38,10 @@ def plan_unlearning(
     )
     level = settings.evaluation.evidence_level
     if level != "oracle" and plan.method != "retrain":
-        looks = settings.evaluation.look_oracles
-        note = f"evidence level {level}: the looks on the way still retrain {looks} models (evaluation.look_oracles)"
+        sizes = settings.evaluation
+        note = f"evidence level {level}: {sizes.look_oracles} models are retrained to look (evaluation.look_oracles)"
+        if level == "pool":
+            note += f", and {sizes.half_kept} with half of the records to show the power (evaluation.half_kept)"
         plan = plan.model_copy(update={"warnings": (*plan.warnings, note)})
     if run_id:
         with open_ledger() as ledger:

@@ -30,7 +30,7 @@ def test_an_oracle_fails_as_often_as_the_level_says(oracles: int, records: int, 
         noise = np.sqrt(1 - together) * rng.normal(size=(oracles + 1, records))
         noise += np.sqrt(together) * rng.normal(size=(oracles + 1, 1))
         phi = rng.normal(0, 2, records) + sd * noise
-        failed += OracleReference(phi[1:]).standing(phi[0]).fails(0.05)
+        failed += OracleReference(phi[1:]).rank(phi[0]).p_value <= 0.05 + 1e-9
     rate = np.floor(0.05 * (oracles + 1)) / (oracles + 1)
     low, high = binom.ppf([0.0005, 0.9995], trials, rate)
     assert low <= failed <= high

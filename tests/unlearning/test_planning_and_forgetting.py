@@ -109,7 +109,11 @@ def test_a_request_that_sets_everyones_bill_is_named(world: dict[str, Any]) -> N
     bills = [words for words in made.warnings if "raises the cost" in words]
     assert made.predicted_cost - alone.predicted_cost >= 0.1
     assert bills == [w for w in bills if w.startswith("request early") and f"{alone.predicted_cost:.2f}" in w] and bills
-    assert not any("raises the cost" in words for words in requests_plan(world, {"a": ids[:3], "b": ids[3:6]}).warnings)
+    for others in (
+        requests_plan(world, {"a": ids[:3], "b": ids[3:6]}),
+        requests_plan(world, {"early": ids[:6], "late": ids[-3:]}, method="retrain"),
+    ):
+        assert not any("raises the cost" in words for words in others.warnings)
 
 
 def test_records_far_out_of_the_training_range_are_named(world: dict[str, Any]) -> None:
@@ -132,7 +136,7 @@ def test_a_cap_a_target_and_lost_checkpoints_give_their_reason(world: dict[str, 
     trajectory = world["trajectory"]
     gone = replace(trajectory, checkpoints=tuple(replace(c, destroyed=True) for c in trajectory.checkpoints))
     left = requests_plan({**world, "trajectory": gone}, {"a": ids})
-    assert left.method == "retrain" and "no checkpoint is left" in left.reason
+    assert left.method == "retrain" and "earlier deletions destroyed them" in left.reason
 
 
 def test_a_calibration_is_read_at_the_target_and_only_for_what_it_was_made(world: dict[str, Any]) -> None:
@@ -143,6 +147,9 @@ def test_a_calibration_is_read_at_the_target_and_only_for_what_it_was_made(world
     for update, what in (({"data_fingerprint": "other"}, "data set"), ({"model": {"name": "cnn"}}, "architecture")):
         with pytest.raises(UsageError, match=f"calibration is of another {what}.*expunge calibrate"):
             plan(world, predictor=world["predictor"].model_copy(update=update))
+    capped = world["predictor"].model_copy(update={"visible_size": 1, "critical_shares": (0.3, 0.7, 0.7, 0.7)})
+    free, tight = (plan(world, predictor=capped, settings=PlanningSettings(max_cost=cap)) for cap in (1.0, 0.5))
+    assert tight.budget_steps <= 30 and len(tight.attempts) == 1 and free.budget_steps >= tight.budget_steps
     small = world["predictor"].model_copy(update={"visible_size": 1})
     few = build_forget_set("hardest", world["losses"], size=3)
     assert any(

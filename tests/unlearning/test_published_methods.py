@@ -17,6 +17,7 @@ from expunge.models import ModelSpec, build_model
 from expunge.training import TrainingConfig, Trajectory, predict, train
 from expunge.training.sampler import batch_rows
 from expunge.unlearning.methods import METHODS, PLAIN, FineTune, L1Sparse, Method, NegGradPlus, Procedure, Scrub, apply
+from expunge.unlearning.objectives import ForgetBatches
 
 SPEC = ModelSpec("mlp", (64,), 10, options={"hidden": [6]})
 CONFIG = TrainingConfig.model_validate(
@@ -135,7 +136,51 @@ def test_scrub_ascends_in_the_first_share_of_its_epochs(original: Trajectory, pa
     made = Scrub().continuation(original, 90, SEED)
     objective = Scrub().objective(original, made, *parts, "cpu")
     assert made.start is not None
-    assert [k for k in range(90) if objective.maximises(made.start[0] + k)] == [0, 9, 18]  # 1 + 8 steps a cycle
+    ascends = [objective.maximises(made.start[0] + k) for k in range(90)]
+    assert {k: number for k, number in enumerate(ascends) if number is not None} == {0: 0, 9: 1, 18: 2}  # 1 + 8 a cycle
+
+
+def test_an_epoch_over_the_forget_set_holds_every_record_once(parts: Any) -> None:
+    x, y = torch.arange(70.0), torch.arange(70)
+    batches = ForgetBatches(x, y, CONFIG)
+    assert (batches.size, batches.epoch) == (30, 3)
+    epochs = [torch.cat([batches.rows(3 * k + j) for j in range(3)]).tolist() for k in range(2)]
+    assert all(sorted(rows) == list(range(70)) for rows in epochs) and epochs[0] != epochs[1]
+
+
+class Unused(torch.nn.Module):
+    """A model with a parameter that its answers do not depend on."""
+
+    def __init__(self, in_shape: Any, classes: int) -> None:
+        super().__init__()
+        self.head, self.idle = torch.nn.Linear(in_shape[0], classes), torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(x)
+        return out
+
+
+class Normalised(torch.nn.Sequential):
+    def __init__(self, in_shape: Any, classes: int) -> None:
+        super().__init__(torch.nn.BatchNorm1d(in_shape[0]), torch.nn.Linear(in_shape[0], classes))
+
+
+def test_models_with_idle_parameters_and_batch_statistics(
+    table: RecordTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    ids = table.record_ids
+    for name, forget in (("Unused", 12), ("Normalised", 12), ("Normalised", 1)):
+        spec = ModelSpec(f"test_published_methods:{name}", (64,), 10, options={})
+        made = train(spec, table, CONFIG, tmp_path / f"{name}{forget}")
+        both = table.select(ids[forget:]), table.select(ids[:forget])
+        for method in ("scrub", "neggrad_plus"):
+            folder = tmp_path / f"{name}{forget}{method}"
+            if forget == 1:
+                with pytest.raises(UsageError, match=r"batch of one record.*BatchNorm"):
+                    run(METHODS[method], made, both, folder)
+            else:
+                assert run(METHODS[method], made, both, folder).final.step == 100
 
 
 class Killed(Exception):
