@@ -19,7 +19,7 @@ def test_every_check_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "rich")
     for check in samples.rich().checks:
         assert check.name in text
-    assert "influence (gates)" in text and "original fails" in text and "oracle passes" in text and "100% of 5" in text
+    assert "influence (gates)" in text and "original fails" in text and "oracle passes" in text and "100% of 10" in text
     own = samples.rich().check("influence").values["unlearned"]
     assert f"this {own.value:.3g} [{own.interval[0]:.3g}, {own.interval[1]:.3g}]" in text
     assert "Gate passed" in text and "level of evidence: oracle, 20 models" in text

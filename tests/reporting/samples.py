@@ -40,7 +40,7 @@ def evidence(kind: str = "oracle") -> Evidence:
     world = (
         World(shift=0.0, oracles=20, retain=150, held_out=150)
         if kind == "little"
-        else World(run_share=0.01, oracles=20, half_kept=5)
+        else World(run_share=0.01, oracles=20, half_kept=10)
     )
     names = {
         "oracle_ids": tuple(f"seed {k}" for k in range(20)),
@@ -58,7 +58,7 @@ def evidence(kind: str = "oracle") -> Evidence:
 @cache
 def rich() -> Evidence:
     """Every figure that any check may bring: ROC points, loss paths, shadow models, and a check nobody knows."""
-    inputs = World(run_share=0.01, oracles=20, half_kept=5).build("oracle", planted=True, requests=REQUESTS)
+    inputs = World(run_share=0.01, oracles=20, half_kept=10).build("oracle", planted=True, requests=REQUESTS)
     found = evidence()
 
     def scores(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
