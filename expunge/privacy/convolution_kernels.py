@@ -44,8 +44,8 @@ def weight_gradients(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:
     n, channels, filters = len(a), a.shape[1], g.shape[1]
     like = a.new_empty(1).expand(n * filters, channels // shape.groups, *shape.kernel)
     gradients = torch.ops.aten.convolution_backward(
-        g.reshape(1, n * filters, *g.shape[2:]),
-        a.reshape(1, n * channels, *a.shape[2:]),
+        _plain(g.reshape(1, n * filters, *g.shape[2:])),
+        _plain(a.reshape(1, n * channels, *a.shape[2:])),
         like,
         None,
         shape.stride,
@@ -57,6 +57,12 @@ def weight_gradients(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:
         [False, True, False],
     )[1]
     return gradients.view(n, filters, channels // shape.groups, *shape.kernel)
+
+
+def _plain(x: Tensor) -> Tensor:
+    """Plain strides: where axes have length one torch takes others for channels-last, and its fallback then fails."""
+    plain = torch.empty(x.shape, device="meta").stride()
+    return x if x.stride() == plain else x.clone(memory_format=torch.contiguous_format)
 
 
 def grouped(a: Tensor, g: Tensor, shape: Geometry) -> Tensor:

@@ -67,6 +67,17 @@ def test_agrees_with_autograd(name: str, case: tuple[Tensor, Tensor, Geometry], 
     torch.testing.assert_close(KERNELS[name](a, g, shape), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [(2, 1), (1, 2), (1, 1), (3, 1)])
+@pytest.mark.parametrize("n", [1, 2])
+def test_axes_of_length_one_in_channels_last_layout(n: int, size: tuple[int, int]) -> None:
+    """Their strides are ambiguous; torch's fallback for float64 refused some of them."""
+    torch.manual_seed(0)
+    shape = Geometry((2, 1), (1, 1), (1, 0), (1, 1), 1)
+    a, g = (torch.randn(n, 1, rows, size[1], dtype=torch.float64) for rows in (size[0], size[0] + 1))
+    last = (values.to(memory_format=torch.channels_last) for values in (a, g))
+    torch.testing.assert_close(KERNELS["grouped"](*last, shape), by_autograd(a, g, shape), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_many_examples_are_worked_on_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
