@@ -11,7 +11,6 @@ cases lie in --cache; a killed run goes on from there.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -23,11 +22,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-import torch
 from evidence_models import train_cases
 from evidence_summary import as_markdown, summary
 from evidence_verdicts import judge_case
-from evidence_worlds import WORLDS, World
+from evidence_worlds import World
+from world_options import work_through, world_parser
 
 
 def run(world: World, cache: Path, seed: int, cases: int) -> list[dict]:
@@ -56,27 +55,15 @@ def run(world: World, cache: Path, seed: int, cases: int) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("worlds", nargs="*", choices=[*WORLDS, []], default=[])
-    parser.add_argument("--cache", type=Path, default=Path(".expunge/evidence"))
+    parser = world_parser(__doc__, ".expunge/evidence", 4000)
     parser.add_argument("--cases", type=int, help="fewer or more cases than the data set's own number")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=4000)
-    parser.add_argument("--json", type=Path, help="add the results to this file")
-    parser.add_argument("--report", type=Path, help="print the tables of such a file as Markdown")
     options = parser.parse_args()
-    if options.report:
-        print(as_markdown(json.loads(options.report.read_text())))
-        return
-    torch.set_num_threads(options.threads)
-    results = json.loads(options.json.read_text()) if options.json and options.json.is_file() else {}
-    for name in options.worlds:
-        world = WORLDS[name]
+
+    def of_world(world: World) -> dict:
         found = run(world, options.cache, options.seed, options.cases or world.cases)
-        results[name] = summary(world, found, options.seed)
-        if options.json:
-            options.json.write_text(json.dumps(results, indent=1) + "\n")
-        print(as_markdown({name: results[name]}))
+        return summary(world, found, options.seed)
+
+    work_through(options, of_world, as_markdown)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ set calibrates the planner, the others are measured. Finished parts lie in --cac
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-import torch
-from evidence_worlds import WORLDS, World
+from evidence_worlds import World
 from pareto_runs import (
     COSTS,
     ORACLES,
@@ -35,16 +32,19 @@ from pareto_runs import (
     PUBLISHED,
     PUBLISHED_COSTS,
     SET_SIZE,
+    Part,
     Runs,
     forget_sets,
     setting,
     workspace,
 )
 from pareto_runs import originals as train_originals
-from pareto_summary import as_markdown, summary
+from pareto_summary import DIFFICULTY, as_markdown, summary
+from world_options import work_through, world_parser
 
 from expunge.evaluation.influence import model_influence
 from expunge.privacy.difficulty import average_gradient_norm, final_gradient_norm, random_difficulty
+from expunge.privacy.scores import PrivacyLosses
 from expunge.privacy.trajectory_scores import score_trajectory
 from expunge.unlearning.methods import METHODS, Method
 from expunge.unlearning.share_curve import shares_before
@@ -62,15 +62,16 @@ class Cache:
         self.folder = folder / world.name / f"pareto-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, name: str, make: Callable[[], Any]) -> Any:
-        file = self.folder / f"{name}.pickle"
+    def get(self, name: str, make: Callable[[], Part]) -> Part:
+        file = self.folder / f"{name}.npz"
         if not file.is_file():
             started = time.perf_counter()
-            partial = file.with_suffix(".partial")
-            partial.write_bytes(pickle.dumps(make()))
+            partial = self.folder / f"{name}.partial.npz"
+            np.savez(partial, **make())
             partial.rename(file)
             print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-        return pickle.loads(file.read_bytes())  # noqa: S301  our own files
+        with np.load(file, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
 
 
 def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
@@ -80,52 +81,44 @@ def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
         made = list(train_originals(given, Path(folder)))
         trajectories, losses = [t for t, _ in made], [own for _, own in made]
         sets = forget_sets(losses, seed)
-        runs = Runs(given, trajectories, sets)
-        rewinds = [parts.get(f"rewind-{k}", lambda k=k: runs.rewinds(k)) for k in range(ORIGINALS)]
-        points = sorted(rewinds[0])
-
-        def base() -> dict[str, Any]:
-            retrained = runs.retrained()
-            norms = [score_trajectory(t, given.train) for t in trajectories]
-            scores = {
-                "privacy loss": [own.total for own in losses],
-                "average gradient norm": [average_gradient_norm(own.norms) for own in norms],
-                "final gradient norm": [final_gradient_norm(own.norms) for own in norms],
-                "random": [random_difficulty(len(given.train), seed + k) for k in range(ORIGINALS)],
-            }
-            place = {record: k for k, record in enumerate(norms[0].record_ids)}
-            rows = [[place[record] for record in ids] for ids in sets]
-            return {
-                "total": world.steps, "fit": list(range(0, len(sets), 2)), "test": list(range(1, len(sets), 2)),
-                "oracles": [own[:ORACLES] for own in retrained],
-                "retrained": [own[ORACLES:] for own in retrained],
-                "originals": [runs.of_originals(n) for n in range(len(sets))],
-                "shares": np.array([[shares_before(own, ids, points) for ids in sets] for own in losses]),
-                "losses": np.array([[own.select(ids).total.mean() for ids in sets] for own in losses]),
-                "difficulty": {
-                    name: np.array([np.mean([own[row].mean() for own in values]) for row in rows])
-                    for name, values in scores.items()
-                },
-            }  # fmt: skip
-
-        known = parts.get("base", base)
-        found: dict[str, Any] = {"rewind": rewinds, "published": {}}
+        runs, fit, test = Runs(given, trajectories, sets), range(0, len(sets), 2), range(1, len(sets), 2)
+        found = {"rewind": [parts.get(f"rewind-{k}", lambda k=k: runs.rewinds(k)) for k in range(ORIGINALS)]}
+        points = found["rewind"][0]["points"].tolist()
+        base = parts.get("base", lambda: runs.retrained() | runs.of_originals() | _scores(runs, losses, points))
         for name in ("fine_tune", "noisy_fine_tune"):
             found[name] = [
                 parts.get(f"{name}-{k}", lambda k=k, name=name: runs.tuned(name, k)) for k in range(ORIGINALS)
             ]
-        tuned = {name: parts.get(f"{name}-rate", lambda name=name: best_rate(runs, known, name)) for name in PUBLISHED}
-        found["rates"] = tuned
+        rates = {}
         for name in PUBLISHED:
-            method = at_rate(name, tuned[name])
-            found["published"][name] = [
+            rate = float(parts.get(f"{name}-rate", lambda name=name: best_rate(runs, base, fit, name))["rate"])
+            rates[name], method = rate, at_rate(name, rate)
+            found[name] = [
                 parts.get(
-                    f"{name}-{tuned[name]:g}-{k}",
-                    lambda k=k, method=method: runs.published(method, k, known["test"], PUBLISHED_COSTS),
+                    f"{name}-{rate:g}-{k}", lambda k=k, method=method: runs.published(method, k, test, PUBLISHED_COSTS)
                 )
                 for k in range(ORIGINALS)
             ]
-    return summary(known, found)
+    return summary(world.steps, base, found, rates, fit, test)
+
+
+def _scores(runs: Runs, losses: list[PrivacyLosses], points: list[int]) -> Part:
+    """Privacy losses of the sets: shares spent before each point, means; and each difficulty score's mean by set."""
+    train = runs.given.train
+    norms = [score_trajectory(t, train) for t in runs.trajectories]
+    scores = {
+        "privacy loss": [own.total for own in losses],
+        "average gradient norm": [average_gradient_norm(own.norms) for own in norms],
+        "final gradient norm": [final_gradient_norm(own.norms) for own in norms],
+        "random": [random_difficulty(len(train), runs.given.seed + k) for k in range(len(losses))],
+    }
+    place = {record: k for k, record in enumerate(norms[0].record_ids)}
+    rows = [[place[record] for record in ids] for ids in runs.sets]
+    means = {DIFFICULTY + n: np.array([np.mean([own[r].mean() for own in v]) for r in rows]) for n, v in scores.items()}
+    return means | {
+        "shares": np.array([[shares_before(own, ids, points) for ids in runs.sets] for own in losses]),
+        "losses": np.array([[own.select(ids).total.mean() for ids in runs.sets] for own in losses]),
+    }
 
 
 def at_rate(name: str, rate: float) -> Method:
@@ -135,39 +128,23 @@ def at_rate(name: str, rate: float) -> Method:
     return method
 
 
-def best_rate(runs: Runs, known: dict[str, Any], name: str) -> float:
+def best_rate(runs: Runs, base: Part, fit: Sequence[int], name: str) -> Part:
     """The rate that leaves the smallest excess on four of the planner's sets, original 0, at a third of the cost."""
-    numbers = known["fit"][:: max(1, len(known["fit"]) // 4)][:4]
+    numbers = fit[:: max(1, len(fit) // 4)][:4]
     excess = {}
     for rate in RATES:
-        made = runs.published(at_rate(name, rate), 0, numbers, (TUNING_COST,))[TUNING_COST]
+        models = runs.published(at_rate(name, rate), 0, numbers, (TUNING_COST,))["models"][0]
         left = [
-            model_influence(u[:-1], known["oracles"][n][:, :-1], known["originals"][n][0, :-1])
-            for n, u in zip(numbers, made, strict=True)
+            model_influence(u[:-1], base["oracles"][n][:, :-1], base["originals"][n][0, :-1])
+            for n, u in zip(numbers, models, strict=True)
         ]
         excess[rate] = sum(one.energy_unlearned for one in left) / sum(one.energy for one in left)
-    return min(excess, key=excess.__getitem__)
+    return {"rate": np.array(min(excess, key=excess.__getitem__))}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("worlds", nargs="*", choices=[*WORLDS, []], default=[])
-    parser.add_argument("--cache", type=Path, default=Path(".expunge/pareto"))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=8000)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--report", type=Path, help="print the tables of such a file as Markdown")
-    options = parser.parse_args()
-    if options.report:
-        print(as_markdown(json.loads(options.report.read_text())))
-        return
-    torch.set_num_threads(options.threads)
-    results = json.loads(options.json.read_text()) if options.json and options.json.is_file() else {}
-    for name in options.worlds:
-        results[name] = run(WORLDS[name], options.cache, options.seed)
-        if options.json:
-            options.json.write_text(json.dumps(results, indent=1) + "\n")
-        print(as_markdown({name: results[name]}))
+    options = world_parser(__doc__, ".expunge/pareto", 8000).parse_args()
+    work_through(options, lambda world: run(world, options.cache, options.seed), as_markdown)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ on held-out records, by cost. Sets of the first half fit the planner, those of t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ from expunge.training import StackedJob, StackedModels, Trajectory, predict, tra
 from expunge.training.randomness import derived_seed
 from expunge.training.state import TrainingState
 from expunge.training.trainer import train_step
-from expunge.unlearning.methods import METHODS, Continuation, Method, Procedure
+from expunge.unlearning.methods import METHODS, Continuation, Given, Method, Procedure
 
 Rows = NDArray[np.int64]
 Array = NDArray[np.float64]
+Part = dict[str, NDArray[Any]]
 COSTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
 PUBLISHED_COSTS = (0.1, 0.3, 0.8)
 PUBLISHED = ("l1_sparse", "neggrad_plus", "scrub")
@@ -100,75 +101,68 @@ class Runs:
         right = logits[..., unseen, :].argmax(axis=-1) == self.table.targets[unseen]
         return np.concatenate([own, right.mean(axis=-1)[..., None]], axis=-1)
 
-    def of_originals(self, number: int) -> Array:
-        states = (t.state(t.final).model_state() for t in self.trajectories)
-        return np.stack([self.seen(predict(self.procedure.spec, state, self.table), number) for state in states])
+    def of_originals(self) -> Part:
+        """originals [sets, ORIGINALS, m + 1]."""
+        states = [t.state(t.final).model_state() for t in self.trajectories]
+        logits = np.stack([predict(self.procedure.spec, state, self.table) for state in states])
+        return {"originals": np.stack([self.seen(logits, number) for number in range(len(self.sets))])}
 
-    def retrained(self) -> list[Array]:
-        """[ORACLES + ORIGINALS, m + 1] by set: the oracles, and what a plan to retrain leaves for each original."""
+    def retrained(self) -> Part:
+        """oracles [sets, ORACLES, m + 1], and what a plan to retrain leaves: retrained [sets, ORIGINALS, m + 1]."""
         jobs = [
             StackedJob(derived_seed(self.given.seed, f"oracle {number}", i), rows)
             for number, rows in enumerate(self.retain)
             for i in range(ORACLES + ORIGINALS)
         ]
         made = self._stacked(self.procedure.config, jobs)
-        return [self.seen(own, number) for number, own in enumerate(np.split(made, len(self.sets)))]
+        found = np.stack([self.seen(own, number) for number, own in enumerate(np.split(made, len(self.sets)))])
+        return {"oracles": found[:, :ORACLES], "retrained": found[:, ORACLES:]}
 
-    def rewinds(self, k: int) -> dict[int, list[Array]]:
-        """By checkpoint, original k rewound there, by set."""
+    def rewinds(self, k: int) -> Part:
+        """Original k rewound to `points` [P] at `cost` [P]: models [P, sets, m + 1]."""
         trajectory, total = self.trajectories[k], self.procedure.config.steps
         kept = [c for c in trajectory.kept if 0 < c.step < total]
-        points = {min(kept, key=lambda c: abs(total - c.step - cost * total)).step for cost in COSTS}
-        found = {}
-        for point in sorted(points):
+        points = sorted({min(kept, key=lambda c: abs(total - c.step - cost * total)).step for cost in COSTS})
+        found = []
+        for point in points:
             made = METHODS["rewind"].continuation(trajectory, point, self.given.seed)
-            found[point] = self._by_set(made, self._jobs("rewind", k, point))
-        return found
+            found.append(self._by_set(self._stacked(made.config, self._jobs("rewind", k, point), made.start)))
+        return {"points": np.array(points), "cost": 1 - np.array(points) / total, "models": np.stack(found)}
 
-    def tuned(self, name: str, k: int) -> dict[int, list[Array]]:
-        """By steps taken, original k fine-tuned (plain or with noise), by set: one run, looked at on its way."""
+    def tuned(self, name: str, k: int) -> Part:
+        """Original k fine-tuned (plain or with noise) at `cost` [P], one run looked at on its way."""
         total = self.procedure.config.steps
         made = METHODS[name].continuation(self.trajectories[k], round(max(COSTS) * total), self.given.seed)
         assert made.start is not None
         first, jobs, models = made.start[0], self._jobs(name, k), None
-        found, at = {}, first
-        for cost in COSTS:
-            until = first + round(cost * total)
-            start = made.start if models is None else (at, models)
+        steps, found = [round(cost * total) for cost in COSTS], []
+        for before, taken in zip([0, *steps], steps, strict=False):
             models = train_stacked(
-                self.procedure.spec,
-                self.table,
-                made.config,
-                jobs,
-                self.procedure.sampling_rate,
-                start=start,
-                until=until,
-            )
-            at = until
-            logits = models.logits(self.table)
-            found[until - first] = [self.seen(own, number) for number, own in enumerate(logits)]
-        return found
+                self.procedure.spec, self.table, made.config, jobs, self.procedure.sampling_rate,
+                start=made.start if models is None else (first + before, models), until=first + taken,
+            )  # fmt: skip
+            found.append(self._by_set(models.logits(self.table)))
+        return {"cost": np.array(steps) / total, "models": np.stack(found)}
 
-    def published(
-        self, method: Method, k: int, numbers: list[int], costs: tuple[float, ...]
-    ) -> dict[float, list[Array]]:
-        """By cost, original k under a published method, for some sets: models one after the other."""
-        found: dict[float, list[Array]] = {cost: [] for cost in costs}
+    def published(self, method: Method, k: int, numbers: Sequence[int], costs: tuple[float, ...]) -> Part:
+        """Original k under a published method at `cost` [P], for some sets: models one after the other."""
+        fixed = method.cost(self.procedure, 0, SET_SIZE)
+        a_step = method.cost(self.procedure, 1, SET_SIZE) - fixed
+        found = []
         for cost in costs:
             for number in numbers:
-                a_step = method.cost(self.procedure, 1, SET_SIZE) - method.cost(self.procedure, 0, SET_SIZE)
-                steps = max(1, round((cost - method.cost(self.procedure, 0, SET_SIZE)) / a_step))
                 seed = derived_seed(self.given.seed, f"{method.name} {k} {number}")
+                steps = max(1, round((cost - fixed) / a_step))
                 made = method.continuation(self.trajectories[k], steps, seed)
-                logits = predict(self.procedure.spec, self._descend(method, made, k, number), self.table)
-                found[cost].append(self.seen(logits, number))
-        return found
+                logits = predict(self.procedure.spec, self._descend(method, made, number), self.table)
+                found.append(self.seen(logits, number))
+        return {"cost": np.array(costs), "models": np.stack(found).reshape(len(costs), len(numbers), -1)}
 
-    def _descend(self, method: Method, made: Continuation, k: int, number: int) -> dict[str, torch.Tensor]:
+    def _descend(self, method: Method, made: Continuation, number: int) -> dict[str, torch.Tensor]:
         assert made.start is not None
         forget = self.table.select(self.sets[number])
         retain = self.given.train.without(self.sets[number])
-        objective = method.objective(self.trajectories[k], made, retain, forget, "cpu")
+        objective = method.objective(Given(self.procedure, made, retain, forget))
         model = build_model(self.procedure.spec, 0)
         state = TrainingState.from_tensors(made.start[1].tensors())
         x, y = torch.from_numpy(retain.features), torch.from_numpy(retain.targets)
@@ -182,9 +176,9 @@ class Runs:
             for number, rows in enumerate(self.retain)
         ]
 
-    def _by_set(self, made: Continuation, jobs: list[StackedJob]) -> list[Array]:
-        logits = self._stacked(made.config, jobs, made.start)
-        return [self.seen(own, number) for number, own in enumerate(logits)]
+    def _by_set(self, logits: NDArray[Any]) -> Array:
+        """[sets, m + 1] from one model a set."""
+        return np.stack([self.seen(own, number) for number, own in enumerate(logits)])
 
     def _stacked(self, config: Any, jobs: list[StackedJob], start: Any = None) -> NDArray[Any]:
         made: StackedModels = train_stacked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from expunge.unlearning.predictor import MEASURABLE_ENERGY, PilotCandidate, Pilo
 
 Array = NDArray[np.float64]
 TARGET, CAUTION = 0.10, 0.25
+DIFFICULTY = "difficulty of "
 
 
 def terms(u: Array, o: Array, x: Array) -> Array:
@@ -21,9 +23,12 @@ def terms(u: Array, o: Array, x: Array) -> Array:
     return found.records * np.array([found.cross, found.energy_unlearned, found.energy])
 
 
-def pooled(u: list[Array], o: list[Array], x: list[Array]) -> dict[str, list[float]]:
-    """Influence and excess over sets as ratios of sums, with 95 % intervals by the jackknife over originals."""
-    runs = len(x[0])
+def pooled(u: Array, o: Array, x: Array) -> dict[str, list[float]]:
+    """Influence and excess over sets as ratios of sums, with 95 % intervals by the jackknife over originals.
+
+    u, x [sets, K, m], o [sets, oracles, m].
+    """
+    runs = x.shape[1]
     full = np.sum([terms(*arms) for arms in zip(u, o, x, strict=True)], axis=0)
     without = [
         np.sum([terms(np.delete(a, k, 0), b, np.delete(c, k, 0)) for a, b, c in zip(u, o, x, strict=True)], axis=0)
@@ -39,109 +44,106 @@ def pooled(u: list[Array], o: list[Array], x: list[Array]) -> dict[str, list[flo
     return found
 
 
-def chosen_points(base: dict[str, Any], rewinds: list[dict[int, list[Array]]], fit: list[int]) -> NDArray[np.int64]:
-    """Checkpoint that the shipped predictor chooses, by original and set [K, sets]; 0 is retraining.
+def chosen_points(
+    total: int, base: dict[str, Any], points: list[int], rewinds: Array, fit: Sequence[int]
+) -> NDArray[np.int64]:
+    """Place in `points` that the shipped predictor chooses, by original and set [K, sets]; -1 is retraining.
 
-    Calibrated for each original on the sets of `fit`, one run each, as `expunge calibrate` does.
+    rewinds: [K, P, sets, m + 1]. Calibrated for each original on the sets of `fit`, one run each.
     """
-    total, points = base["total"], sorted(rewinds[0])
     chosen = np.zeros((len(rewinds), len(base["oracles"])), dtype=np.int64)
     for k, runs in enumerate(rewinds):
         pilots = []
         for number in fit:
             o, x = base["oracles"][number][:, :-1], base["originals"][number][k, :-1]
-            left = {point: model_influence(runs[point][number][:-1], o, x) for point in points}
-            spread = o.var(axis=0, ddof=1)
-            energy = float(
-                (((x - o.mean(0)) ** 2) / np.maximum(spread, 0.5 * np.median(spread))).mean() - 1 - 1 / len(o)
-            )
+            left = [model_influence(own[number, :-1], o, x) for own in runs]
             candidates = tuple(
                 PilotCandidate(
-                    method="rewind", amount=point, steps=total - point,
-                    share_spent=float(base["shares"][k, number, at]),
+                    method="rewind", amount=point, steps=total - point, share_spent=float(share),
                     excess=found.excess or 0.0, influence=found.influence or 0.0,
                 )
-                for at, (point, found) in enumerate(left.items())
+                for point, share, found in zip(points, base["shares"][k, number], left, strict=True)
             )  # fmt: skip
             pilots.append(
                 PilotSet(
-                    name=str(number), size=o.shape[1], mean_loss=float(base["losses"][k, number]), energy=energy,
-                    candidates=candidates,
+                    name=str(number), size=o.shape[1], mean_loss=float(base["losses"][k, number]),
+                    energy=left[0].energy, candidates=candidates,
                 )
             )  # fmt: skip
         safe = fit_predictor(pilots, TARGET, total).safe_share(CAUTION)
-        for number in range(chosen.shape[1]):
-            allowed = [p for at, p in enumerate(points) if safe is None or base["shares"][k, number, at] <= safe]
-            chosen[k, number] = max(allowed, default=0)
+        # Shares grow with the step: the last point allowed is the cheapest.
+        chosen[k] = (base["shares"][k] <= (1.0 if safe is None else safe)).sum(axis=1) - 1
     return chosen
 
 
-def best_costs(base: dict[str, Any], rewinds: list[dict[int, list[Array]]], numbers: list[int]) -> Array:
-    """cost* of each set: the cheapest rewind within the target, as are all dearer ones; 0: nothing to forget."""
+def best_costs(total: int, points: list[int], rewinds: Array, o: Array, x: Array) -> Array:
+    """cost* of each set: the cheapest rewind within the target, as are all dearer ones; 0: nothing to forget.
+
+    rewinds: [K, P, sets, m]; o [sets, oracles, m]; x [sets, K, m].
+    """
     found = []
-    for number in numbers:
-        o, x = base["oracles"][number][:, :-1], base["originals"][number][:, :-1]
+    for number in range(len(o)):
         best = 1.0
-        for point in sorted(rewinds[0]):
-            u = np.stack([runs[point][number][:-1] for runs in rewinds])
-            cross, unlearned, energy = terms(u, o, x) / o.shape[1]
+        for at, point in enumerate(points):
+            cross, unlearned, energy = terms(rewinds[:, at, number], o[number], x[number]) / o.shape[2]
             if energy < MEASURABLE_ENERGY:
                 best = 0.0
                 break
             if max(cross, unlearned) / energy > TARGET:
                 break
-            best = 1 - point / base["total"]
+            best = 1 - point / total
         found.append(best)
     return np.array(found)
 
 
-def summary(base: dict[str, Any], runs: dict[str, Any]) -> dict[str, Any]:
-    """Everything for the tables, on the measured sets."""
-    fit, test = base["fit"], base["test"]
-    rewinds = runs["rewind"]
-    total, numbers = base["total"], test
-    o = [base["oracles"][n][:, :-1] for n in numbers]
-    x = [base["originals"][n][:, :-1] for n in numbers]
-    accuracy = float(np.mean([base["oracles"][n][:, -1].mean() for n in numbers]))
+def summary(
+    total: int,
+    base: dict[str, Any],
+    runs: dict[str, Any],
+    rates: dict[str, float],
+    fit: Sequence[int],
+    test: Sequence[int],
+) -> dict[str, Any]:
+    """Everything for the tables, on the measured sets. `runs`: each original's part by method (``pareto_runs``)."""
+    numbers = list(test)
+    judges, before = base["oracles"][numbers], base["originals"][numbers]
+    o, x, accuracy = judges[..., :-1], before[..., :-1], float(judges[..., -1].mean())
 
-    def row(method: str, cost: float, models: list[Array]) -> dict[str, Any]:
-        """models: [K, m + 1] by set."""
-        made = pooled([m[:, :-1] for m in models], o, x)
-        loss = accuracy - float(np.mean([m[:, -1].mean() for m in models]))
-        return {"method": method, "cost": cost, **made, "accuracy_lost": loss}
+    def row(method: str, cost: float, models: Array) -> dict[str, Any]:
+        """models: [sets, K, m + 1]."""
+        lost = accuracy - float(models[..., -1].mean())
+        return {"method": method, "cost": cost, **pooled(models[..., :-1], o, x), "accuracy_lost": lost}
 
-    rows = [row("original", 0.0, [base["originals"][n] for n in numbers])]
-    for point in sorted(rewinds[0], reverse=True):
-        rows.append(row("rewind", 1 - point / total, [np.stack([r[point][n] for r in rewinds]) for n in numbers]))
-    for name in ("fine_tune", "noisy_fine_tune"):
-        for steps in sorted(runs[name][0]):
-            models = [np.stack([r[steps][n] for r in runs[name]]) for n in numbers]
-            rows.append(row(name, steps / total, models))
-    for name, by_original in runs["published"].items():
-        for cost in sorted(by_original[0]):
-            models = [np.stack([r[cost][at] for r in by_original]) for at in range(len(numbers))]
-            rows.append(row(name, cost, models))
-    points = chosen_points(base, rewinds, fit)
-    costs = 1 - points[:, numbers] / total
-    models = [
-        np.stack([rewinds[k][p][n] if (p := points[k, n]) else base["retrained"][n][k] for k in range(len(rewinds))])
-        for n in numbers
-    ]
-    rows.append(row("planner", float(costs.mean()), models))
-    best = best_costs(base, rewinds, numbers)
-    spent = best > 0
-    scores = {name: values[numbers] for name, values in base["difficulty"].items()}
-    left = [terms(m[:, :-1], b, c) / b.shape[1] for m, b, c in zip(models, o, x, strict=True)]
-    missed = [bool(max(c, u) / e > TARGET) if e >= MEASURABLE_ENERGY else False for c, u, e in left]
+    rows = [row("original", 0.0, before)]
+    for name, parts in runs.items():
+        models = np.stack([part["models"] for part in parts])  # [K, P, sets, m + 1]
+        measured = models if models.shape[2] == len(numbers) else models[:, :, numbers]
+        cost = parts[0]["cost"]
+        rows += [row(name, float(cost[at]), measured[:, at].swapaxes(0, 1)) for at in np.argsort(cost)]
+    points = runs["rewind"][0]["points"].tolist()
+    rewinds = np.stack([part["models"] for part in runs["rewind"]])
+    chosen = chosen_points(total, base, points, rewinds, fit)[:, numbers]
+    costs = np.where(chosen < 0, 1.0, 1 - np.array(points)[chosen] / total)
+    planned = np.stack(
+        [
+            [rewinds[k, at, n] if (at := chosen[k, j]) >= 0 else base["retrained"][n, k] for k in range(len(rewinds))]
+            for j, n in enumerate(numbers)
+        ]
+    )
+    rows.append(row("planner", float(costs.mean()), planned))
+    best = best_costs(total, points, rewinds[:, :, numbers, :-1], o, x)
+    left = [terms(u, a, b) / o.shape[2] for u, a, b in zip(planned[..., :-1], o, x, strict=True)]
+    missed = [bool(max(c, u) / e > TARGET) for c, u, e in left if e >= MEASURABLE_ENERGY]
+    scores = {key.removeprefix(DIFFICULTY): own[numbers] for key, own in base.items() if key.startswith(DIFFICULTY)}
     return {
-        "sets": len(numbers), "pilots": len(fit), "originals": len(rewinds), "oracles": len(base["oracles"][0]),
-        "rows": rows, "rates": runs["rates"],
+        "sets": len(numbers), "pilots": len(fit), "originals": len(rewinds), "oracles": judges.shape[1],
+        "rows": rows, "rates": rates,
         "planner": {
             "mean_cost": float(costs.mean()),
             "mean_best": float(best.mean()),
-            "nothing_to_forget": int((~spent).sum()),
+            "nothing_to_forget": int((best == 0).sum()),
             "spearman": _spearman(costs.mean(axis=0), best),
-            "missed": sum(missed), "of": len(missed),
+            "missed": sum(missed), "of": len(numbers),
             "spearman_by_score": {name: _spearman(values, best) for name, values in scores.items()},
         },
         "cost_by_set": {"planned": costs.mean(axis=0).tolist(), "best": best.tolist()},

@@ -72,6 +72,46 @@ class Continuation:
         return self.config.steps - (self.start[0] if self.start else 0)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a method's objective is made from: the procedure, the run to come, and the records on both sides."""
+
+    procedure: Procedure
+    made: Continuation
+    retain: RecordTable
+    forget: RecordTable | None
+
+    @property
+    def start(self) -> tuple[int, TrainingState]:
+        """Where the run goes on from: methods with an objective do not begin at initialisation."""
+        assert self.made.start is not None
+        return self.made.start
+
+    def forgotten(self, name: str) -> RecordTable:
+        """The records to forget, for a method that reads them. Raises UsageError where it cannot."""
+        if self.forget is None:
+            raise UsageError(f"{name} reads the records to forget, and none were given.", "Give them, or rewind.")
+        one_left = len(self.forget) % self.made.config.batch_size == 1
+        if one_left and uses_batch_statistics(build_model(self.procedure.spec)):
+            raise UsageError(
+                f"{name} would see a batch of one record to forget, of which BatchNorm has no statistics.",
+                "Rewind, or use a model without batch statistics (model.options.norm=group).",
+            )
+        return self.forget
+
+    def batches(self, name: str) -> ForgetBatches:
+        """The same in batches. Raises UsageError as `forgotten`."""
+        records, device = self.forgotten(name), self.procedure.device
+        x, y = torch.from_numpy(records.features), torch.from_numpy(records.targets)
+        return ForgetBatches(x.to(device), y.to(device), self.made.config)
+
+    def answers(self, records: RecordTable) -> torch.Tensor:
+        """Logits [n, K] of the model that the run starts from, in eval mode."""
+        procedure = self.procedure
+        logits = predict(procedure.spec, self.start[1].model_state(), records, procedure.device)
+        return torch.from_numpy(logits).to(procedure.device)
+
+
 class Method(ABC):
     """`amount` is the checkpoint to restart from (rewind), the steps to add (fine-tuning), nothing (retrain).
 
@@ -82,19 +122,19 @@ class Method(ABC):
     guarantee: Literal["exact", "empirical"] = "empirical"
     baseline: bool = False
 
+    numbers: tuple[str, ...] = ()
+
     @property
     def parameters(self) -> dict[str, float]:
-        """The method's own numbers, for the run's header."""
-        return {}
+        """The method's own `numbers`, for the run's header."""
+        return {name: getattr(self, name) for name in self.numbers}
 
     @abstractmethod
     def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
         """Raises UsageError for an amount that is not possible."""
 
-    def objective(
-        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
-    ) -> Objective | None:
-        """What is descended instead of the training loss; None for that. Raises UsageError when it needs `forget`."""
+    def objective(self, given: Given) -> Objective | None:
+        """What is descended instead of the training loss; None for that. Raises UsageError when it lacks something."""
         return None
 
     def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
@@ -161,17 +201,11 @@ class L1Sparse(FineTune):
     """Fine-tune with an L1 penalty that falls linearly to zero (Jia et al. 2023, arXiv 2304.04934)."""
 
     name = "l1_sparse"
+    numbers = ("strength",)
     strength = 5e-4  # theirs
 
-    @property
-    def parameters(self) -> dict[str, float]:
-        return {"strength": self.strength}
-
-    def objective(
-        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
-    ) -> Objective:
-        assert made.start is not None
-        return L1Penalty(made.config, made.start[0], made.steps, self.strength)
+    def objective(self, given: Given) -> Objective:
+        return L1Penalty(given.made.config, given.start[0], given.made.steps, self.strength)
 
 
 class NegGradPlus(FineTune):
@@ -179,18 +213,11 @@ class NegGradPlus(FineTune):
 
     name = "neggrad_plus"
     baseline = True
+    numbers = ("beta",)
     beta = 0.95  # theirs where they do not tune it
 
-    @property
-    def parameters(self) -> dict[str, float]:
-        return {"beta": self.beta}
-
-    def objective(
-        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
-    ) -> Objective:
-        assert made.start is not None
-        batches = _batches(self.name, Procedure.of(trajectory), made.config, forget, device)
-        return objectives.NegGradPlus(batches, made.start[0], self.beta)
+    def objective(self, given: Given) -> Objective:
+        return objectives.NegGradPlus(given.batches(self.name), given.start[0], self.beta)
 
     def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
         batch = procedure.config.batch_size
@@ -205,46 +232,20 @@ class Scrub(FineTune):
 
     name = "scrub"
     baseline = True
+    numbers = ("alpha", "gamma", "temperature", "max_share")
     alpha, gamma, temperature, max_share = 0.5, 1.0, 2.0, 0.3
 
-    @property
-    def parameters(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("alpha", "gamma", "temperature", "max_share")}
-
-    def objective(
-        self, trajectory: Trajectory, made: Continuation, retain: RecordTable, forget: RecordTable | None, device: str
-    ) -> Objective:
-        assert made.start is not None
-        procedure, state = Procedure.of(trajectory, device), made.start[1].model_state()
-        batches = _batches(self.name, procedure, made.config, forget, device)
-        assert forget is not None
-        teacher, teacher_forget = (
-            torch.from_numpy(predict(procedure.spec, state, records, device)).to(device) for records in (retain, forget)
-        )
+    def objective(self, given: Given) -> Objective:
+        teacher, teacher_forget = (given.answers(own) for own in (given.retain, given.forgotten(self.name)))
         return objectives.Scrub(
-            batches, teacher, teacher_forget, made.start[0], made.steps,
-            round(1 / procedure.sampling_rate), self.alpha, self.gamma, self.temperature, self.max_share,
+            given.batches(self.name), teacher, teacher_forget, given.start[0], given.made.steps,
+            round(1 / given.procedure.sampling_rate), self.alpha, self.gamma, self.temperature, self.max_share,
         )  # fmt: skip
 
     def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
         """Counts the teacher's answers, a forward pass over all records, as a third of a pass with its backward."""
         teacher = 1 / (3 * procedure.sampling_rate * procedure.config.steps)
         return super().cost(procedure, steps, forget_records) + teacher
-
-
-def _batches(
-    name: str, procedure: Procedure, config: TrainingConfig, forget: RecordTable | None, device: str
-) -> ForgetBatches:
-    if forget is None:
-        raise UsageError(f"{name} reads the records to forget, and none were given.", "Give them, or rewind.")
-    if len(forget) % config.batch_size == 1 and uses_batch_statistics(build_model(procedure.spec)):
-        raise UsageError(
-            f"{name} would see a batch of one record to forget, of which BatchNorm has no statistics.",
-            "Rewind, or use a model without batch statistics (model.options.norm=group).",
-        )
-    return ForgetBatches(
-        torch.from_numpy(forget.features).to(device), torch.from_numpy(forget.targets).to(device), config
-    )
 
 
 METHODS: dict[str, Method] = {
@@ -277,7 +278,7 @@ def apply(
     """
     procedure = Procedure.of(trajectory, device)
     continuation = method.continuation(trajectory, amount, seed)
-    objective = method.objective(trajectory, continuation, retain, forget, device)
+    objective = method.objective(Given(procedure, continuation, retain, forget))
     return train(
         procedure.spec,
         retain,

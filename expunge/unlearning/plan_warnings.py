@@ -104,3 +104,13 @@ def _far_out(requests: Mapping[str, Sequence[str]], losses: PrivacyLosses) -> li
                 "look at them, such records can be planted to make unlearning expensive"
             )
     return found
+
+
+def models_still_trained(level: str, look_oracles: int, half_kept: int) -> str:
+    """What a run below evidence level oracle retrains all the same; nothing to say at level oracle."""
+    if level == "oracle":
+        return ""
+    words = f"evidence level {level}: {look_oracles} models are retrained to look (evaluation.look_oracles)"
+    if level == "pool":
+        words += f", and {half_kept} with half of the records to show the power (evaluation.half_kept)"
+    return words

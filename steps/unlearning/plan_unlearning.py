@@ -11,6 +11,7 @@ from expunge.privacy.scores import PrivacyLosses
 from expunge.settings import ProjectSettings
 from expunge.training import Trajectory
 from expunge.unlearning.plan import UnlearningPlan
+from expunge.unlearning.plan_warnings import models_still_trained
 from expunge.unlearning.planner import PlanningSettings, make_plan
 from expunge.unlearning.predictor import BudgetPredictor
 
@@ -36,12 +37,9 @@ def plan_unlearning(
         model_version=model_label,
         retrain_because=retrain_because or None,
     )
-    level = settings.evaluation.evidence_level
-    if level != "oracle" and plan.method != "retrain":
-        sizes = settings.evaluation
-        note = f"evidence level {level}: {sizes.look_oracles} models are retrained to look (evaluation.look_oracles)"
-        if level == "pool":
-            note += f", and {sizes.half_kept} with half of the records to show the power (evaluation.half_kept)"
+    sizes = settings.evaluation
+    note = models_still_trained(sizes.evidence_level, sizes.look_oracles, sizes.half_kept)
+    if note and plan.method != "retrain":
         plan = plan.model_copy(update={"warnings": (*plan.warnings, note)})
     if run_id:
         with open_ledger() as ledger:

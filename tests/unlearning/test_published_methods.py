@@ -16,7 +16,18 @@ from expunge.evaluation.confidence import phi
 from expunge.models import ModelSpec, build_model
 from expunge.training import TrainingConfig, Trajectory, predict, train
 from expunge.training.sampler import batch_rows
-from expunge.unlearning.methods import METHODS, PLAIN, FineTune, L1Sparse, Method, NegGradPlus, Procedure, Scrub, apply
+from expunge.unlearning.methods import (
+    METHODS,
+    PLAIN,
+    FineTune,
+    Given,
+    L1Sparse,
+    Method,
+    NegGradPlus,
+    Procedure,
+    Scrub,
+    apply,
+)
 from expunge.unlearning.objectives import ForgetBatches
 
 SPEC = ModelSpec("mlp", (64,), 10, options={"hidden": [6]})
@@ -134,7 +145,7 @@ def test_what_each_does_to_the_model(original: Trajectory, parts: Any, tmp_path:
 
 def test_scrub_ascends_in_the_first_share_of_its_epochs(original: Trajectory, parts: Any) -> None:
     made = Scrub().continuation(original, 90, SEED)
-    objective = Scrub().objective(original, made, *parts, "cpu")
+    objective = Scrub().objective(Given(Procedure.of(original), made, *parts))
     assert made.start is not None
     ascends = [objective.maximises(made.start[0] + k) for k in range(90)]
     assert {k: number for k, number in enumerate(ascends) if number is not None} == {0: 0, 9: 1, 18: 2}  # 1 + 8 a cycle
@@ -184,7 +195,7 @@ def test_models_with_idle_parameters_and_batch_statistics(
 
 
 class Killed(Exception):
-    pass
+    """Stands for a process that ends in the middle of a run."""
 
 
 @pytest.mark.parametrize("name", ["l1_sparse", "neggrad_plus", "scrub"])
