@@ -56,6 +56,16 @@ def start() -> None:
     show_progress()
 
 
+def refuse_unwritable(path: Path | None) -> None:
+    """Before any work: a file that is to be written needs its folder. Raises UsageError."""
+    from expunge.errors import UsageError
+
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {path.absolute().parent} to write {path.name} to.", "Create it first.")
+    if path is not None and path.is_dir():
+        raise UsageError(f"{path} is a folder.", "Name a file in it.")
+
+
 def remember(chosen: ProjectSettings) -> None:
     """Make these settings the ones that later commands go by."""
     import yaml

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, settings, start
+from cli.context import Config, Json, Set, refuse_unwritable, settings, start
 
 # Seen in one pilot, and said wherever checkpoints are left out.
 PILOT = "In one pilot 9 of 35 lost up to half of the top 5 %."
@@ -29,6 +29,7 @@ def score(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the kernel chosen for each layer.")] = False,
 ) -> None:
     """Compute every record's privacy loss; shows the most memorised records."""
+    refuse_unwritable(plot)
     asked = [f"scoring.checkpoints={checkpoints}"] if checkpoints is not None else []
     asked += ["scoring.precision=bfloat16"] if bfloat16 else []
     chosen = settings(config, [*(overrides or []), *asked])

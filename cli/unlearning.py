@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, settings, start
+from cli.context import Config, Json, Set, refuse_unwritable, settings, start
 from cli.evidence_table import show_evidence
 
 Records = Annotated[
@@ -46,6 +46,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Price the forgetting of records against retraining; changes nothing."""
+    refuse_unwritable(page)
     chosen = settings(config, [*(overrides or []), *_planning(method, target, max_cost)])
     spec = set_spec or _open_requests()
     start()
@@ -76,6 +77,7 @@ def forget(
     metrics: Annotated[Path | None, typer.Option("--metrics", help="Write the figures to this JSON file.")] = None,
 ) -> None:
     """Try it: unlearn these records and judge the result. Nothing is promoted or destroyed."""
+    refuse_unwritable(metrics)
     chosen = settings(config, [*(overrides or []), *_planning(method, target, max_cost)])
     start()
     from adapters import workdir

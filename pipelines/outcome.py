@@ -116,7 +116,7 @@ def _words(own: RequestEvidence, run: UnlearningRun, passed: bool) -> str:
     if own.verdict == "fail" and passed:
         return (
             f"covered by the run's verdict, which is a pass; on its own {own.words}:"
-            " one request in 20 falls so far by chance"
+            " at most one request in 20 falls so far by chance"
         )
     return own.words
 

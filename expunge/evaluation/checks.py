@@ -176,7 +176,7 @@ def run_checks(
         level=level,
         claim=claim,
         checks=results,
-        requests=request_evidence(inputs, settings, strict),
+        requests=request_evidence(inputs, strict),
         oracles=OracleRecord(
             count=_compared_with(inputs, level),
             verdict=list(inputs.oracle_ids),

@@ -158,6 +158,7 @@ class Ensembles:
                 "reason": judged.reason,
                 "negligible": bounds[0].verdict == "pass",
                 "models_needed": judged.models_needed,
+                "to_do": judged.to_do,
                 "models_an_arm_of_split_and_null": half,
                 "records": self.trained.shape[1],
                 "records_left_out": self.left_out,

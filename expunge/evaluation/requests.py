@@ -18,12 +18,10 @@ from expunge.evaluation.verdict import Judgement, judge
 Index = NDArray[np.int64]
 
 
-def request_evidence(
-    inputs: EvaluationInputs, settings: EvaluationSettings, gating: EvaluationSettings | None = None
-) -> list[RequestEvidence]:
+def request_evidence(inputs: EvaluationInputs, settings: EvaluationSettings) -> list[RequestEvidence]:
     """Evidence of every request, in the order given; level ``settings.level`` each, not corrected: it does not gate.
 
-    Placed as the gate places the whole set, by its settings ``gating``: a run of one request shows one rank.
+    ``settings`` are those that the gate's checks are held to: a run of one request shows one rank and one verdict.
     Without oracles, or with fewer than ``distance.FOLDS``, there is no place and no verdict: the accuracies alone.
     Under ``min_records`` records half of a request is not a set: half-kept models do not count, the planted set does.
     """
@@ -31,7 +29,7 @@ def request_evidence(
     if count < FOLDS:
         why = f"{count} retrained models are too few" if count else "no model was retrained"
         return [_without_places(inputs, settings, name, positions, why) for name, positions in inputs.requests.items()]
-    places = Places.of(inputs, gating or settings)
+    places = Places.of(inputs, settings)
     return [
         _one(inputs, settings, places.on(positions), name, positions) for name, positions in inputs.requests.items()
     ]

@@ -21,6 +21,7 @@ Mask = NDArray[np.bool_]
 Interval = tuple[float, float]
 MOST_GROUPS = 32
 PERMUTATIONS = 60
+MOST_SHRINK = 5
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def permuted_rows(trained: Mask, seed: int, count: int = PERMUTATIONS) -> Iterat
 def equivalence(value: float, half_width: float, margin: float, models: int) -> Equivalence:
     """pass: the whole interval within the margin; fail: wholly outside; else no power, with the models it would take.
 
-    The half-width is taken to shrink with the square root of the number of models.
+    The half-width is taken to shrink with the square root of the number of models. A value so near the margin that more
+    than 25 times as many would be needed is not decided by models: no number is named.
     """
     low, high = value - half_width, value + half_width
     if -margin <= low and high <= margin:
@@ -95,7 +97,7 @@ def equivalence(value: float, half_width: float, margin: float, models: int) -> 
         return Equivalence(value, (low, high), margin, "fail", None)
     gap = abs(margin - abs(value))
     shrink = half_width / gap if gap else math.inf
-    needed = math.ceil(models * shrink**2) if shrink < 100 else None
+    needed = math.ceil(models * shrink**2) if shrink < MOST_SHRINK else None
     return Equivalence(value, (low, high), margin, "no power", needed)
 
 
@@ -108,7 +110,7 @@ def gaussian_shift(margin: float) -> float:
 class ShadowJudgement:
     """Verdict over shadow models with its controls; ``null`` holds mean, 5 % and 95 % of the permuted differences.
 
-    models_needed: how many shadows would decide, None where that is not a matter of their number.
+    models_needed: how many shadows would decide, None where that is not a matter of their number; to_do: what then.
     """
 
     verdict: Verdict
@@ -117,6 +119,7 @@ class ShadowJudgement:
     null: tuple[float, float, float]
     p_value: float
     models_needed: int | None = None
+    to_do: str = ""
 
 
 def judge_shadows(after: Equivalence, before: Equivalence | None, null: Array, models: int) -> ShadowJudgement:
@@ -146,21 +149,23 @@ def judge_shadows(after: Equivalence, before: Equivalence | None, null: Array, m
         ),
     }
     p_value = (1 + int((np.abs(null) >= abs(after.value) - 1e-12).sum())) / (len(null) + 1)
-    verdict, reason, needed = after.verdict, "", None
+    verdict, reason, needed, to_do = after.verdict, "", None, ""
     if not quiet:
         needed = max(math.ceil(models * (max(-low, high) / margin) ** 2), after.models_needed or 0)
         verdict = "no power"
         reason = f"memberships without meaning read {low:+.3f} to {high:+.3f}, about {needed} shadows are needed"
     elif verdict == "no power":
         needed = after.models_needed
-        more = f"about {needed} shadows" if needed else "far more shadows"
-        reason = f"the interval crosses the margin, {more} would decide"
+        reason = f"the interval crosses the margin, about {needed} shadows would decide"
+        if needed is None:
+            reason = "the difference lies so near the margin that more shadows would hardly decide"
+            to_do = "forget more (an earlier rewind point, or retrain): what is left lies at the margin"
     elif verdict == "pass" and not controls["original"].holds:
         verdict = "no power"
         reason = f"{seen}: it is not known whether the check would see what was remembered"
         if before is not None:
             reason = f"the models before unlearning are not seen to remember either ({before.value:+.3f})"
-    return ShadowJudgement(verdict, reason, controls, (float(null.mean()), low, high), p_value, needed)
+    return ShadowJudgement(verdict, reason, controls, (float(null.mean()), low, high), p_value, needed, to_do)
 
 
 def no_shadow_power(

@@ -268,6 +268,7 @@ def _result(results: dict[str, ULira], shadows: ShadowOutputs, settings: Evaluat
             "reason": judged.reason,
             "negligible": after.verdict == "pass",
             "models_needed": judged.models_needed,
+            "to_do": judged.to_do,
             "interval_over": "models (delete-group jackknife, 90 %)",
             **{name: _details(result) for name, result in results.items()},
         },

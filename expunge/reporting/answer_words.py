@@ -102,8 +102,8 @@ def _result(certificate: Mapping[str, Any], together: int) -> str:
         said = "The new model has therefore never seen them, which is the strongest assurance there is."
         if own.get("verdict") == "fail":
             said += (
-                " A test beside it found the model's answers on them unusual even so; by chance that happens to one "
-                "request in 20."
+                " A test beside it found the model's answers on them unusual even so; by chance that happens to at "
+                "most one request in 20."
             )
         return said
     level, count = str(certificate.get("evidence_level")), _models(own)
@@ -115,7 +115,7 @@ def _result(certificate: Mapping[str, Any], together: int) -> str:
     else:
         alone = "On these records alone, no test could have told either way"
         if own.get("verdict") == "fail":
-            alone = "On these records alone, a test set the new model apart, as happens to one request in 20 by chance"
+            alone = "On these records alone, a test set the new model apart, as happens to at most one in 20 by chance"
         whole = "taken with all records of its run" if together > 1 else "by the tests that decide"
         said = f"{alone}; {whole}, the new model {like}{_recognised(certificate)}."
     return f"{said} This is a test result, not a proof."

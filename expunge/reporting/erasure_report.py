@@ -41,7 +41,7 @@ __all__ = ["ErasureReportInputs", "RequestLine", "erasure_report", "explain"]
 
 RETRAINED = (
     " The model was trained without the records: a verdict of fail on one request says that its answers are unusual "
-    "among such models, as one in 20 is by chance, and not that it remembers."
+    "among such models, as at most one in 20 is by chance, and not that it remembers."
 )
 PURGE_KEYS = ("artifacts", "destroyed", "kept", "rescan")
 

@@ -41,6 +41,7 @@ def test_permuted_rows_move_whole_models() -> None:
         (0.05, 0.1, "no power", 256),
         (0.15, 0.1, "no power", 256),
         (0.1, 0.1, "no power", None),
+        (0.102, 0.02, "no power", None),  # 6,400 models: not a piece of advice
     ],
 )
 def test_equivalence_is_two_sided_and_says_what_it_would_take(
@@ -57,6 +58,8 @@ def test_a_pass_needs_the_models_before_unlearning_to_fail() -> None:
     assert judge_shadows(good, bad, null, 64).verdict == "pass"
     assert judge_shadows(good, None, null, 64).verdict == "no power"
     assert "remember" in judge_shadows(good, good, null, 64).reason
+    near = judge_shadows(equivalence(0.102, 0.02, 0.1, 64), bad, null, 64)
+    assert near.verdict == "no power" and "near the margin" in near.reason and "forget more" in near.to_do
     assert judge_shadows(bad, bad, null, 64).verdict == "fail" and judge_shadows(bad, bad, null, 64).p_value == 1 / 61
     loud = judge_shadows(bad, bad, null * 10, 64)
     assert loud.verdict == "no power" and not loud.controls["null"].holds

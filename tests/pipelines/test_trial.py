@@ -40,5 +40,7 @@ def test_one_call_may_take_another_method_and_draw_its_plan(demo: Any, tmp_path:
     planned = demo.house.run("plan", "hardest:0.05", "--method", "retrain", "--page", page, "--json").json()
     assert planned["method"] == "retrain" and "was asked for" in planned["reason"]
     assert "Unlearning plan" in page.read_text() and "<script" not in page.read_text()
+    nowhere = demo.house.run("plan", "hardest:0.05", "--page", tmp_path / "none" / "plan.html", code=2)
+    assert "There is no folder" in nowhere.err and "Create it" in nowhere.err
     refused = demo.house.run("plan", "hardest:0.05", "--method", "magic", code=2)
     assert "planning.method" in refused.err and "neggrad_plus" in refused.err

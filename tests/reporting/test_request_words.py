@@ -71,12 +71,16 @@ def test_an_answered_request_from_start_to_end() -> None:
     ("change", "part", "absent"),
     [
         ({"guarantee": "exact", "plan": {"method": "retrain"}}, "has therefore never seen them", "not a proof"),
-        ({"guarantee": "exact", "details": own("fail")}, "by chance that happens to one request in 20", "not a proof"),
+        (
+            {"guarantee": "exact", "details": own("fail")},
+            "by chance that happens to at most one request in 20",
+            "not a proof",
+        ),
         ({"evidence_level": "pool"}, "a weaker comparison", "never saw them,"),
         ({"evidence_level": "oracle-free"}, "the weakest kind of evidence", "never saw them,"),
         ({"details": own("pass", little_remembered=True)}, "Even the old model showed hardly anything", "In tests"),
         ({"details": own("no power")}, "no test could have told either way; taken with all records", "In tests"),
-        ({"details": own("fail")}, "as happens to one request in 20 by chance; taken with all records", "In tests"),
+        ({"details": own("fail")}, "as happens to at most one in 20 by chance; taken with all records", "In tests"),
         ({"evidence": []}, "In tests", "did recognise"),
         ({"rescan": {"found": ["x"]}}, "found 1 still there", "nothing left"),
         ({"rescan": {}}, "no search for leftovers is recorded", "nothing left"),
