@@ -47,7 +47,7 @@ def train(config: Config = None, overrides: Set = None, json: Json = False) -> N
 
 
 def calibrate(config: Config = None, overrides: Set = None, json: Json = False) -> None:
-    """Forget pilot sets across the difficulty range; fit how far back a set must be rewound."""
+    """Forget pilot sets across the difficulty range in every way; fit what each leaves and costs."""
     chosen = settings(config, overrides)
     start()
     from pipelines.calibration import run_calibration
@@ -62,18 +62,29 @@ def calibrate(config: Config = None, overrides: Set = None, json: Json = False) 
             pilot.size,
             f"{pilot.mean_loss:,.0f}",
             f"{pilot.energy:.2f}" + ("" if pilot.measurable else " (nothing to forget)"),
-            ", ".join(f"{c.share_spent:.0%}: {c.excess:+.2f}" for c in pilot.candidates if c.share_spent is not None),
+            str(len(pilot.candidates)),
         )
         for pilot in predictor.pilots
     ]
-    output.table(
-        "Pilot sets", ("set", "records", "mean loss", "distance of the original", "rewind: share spent, excess"), rows
-    )
-    safe = predictor.safe_share(chosen.planning.caution)
-    output.line(
-        f"{predictor.measurable} of {len(predictor.pilots)} sets had something to forget;"
-        + (f" rewind to where at most {safe:.0%} of a set's loss was spent." if safe is not None else "")
-    )
+    output.table("Pilot sets", ("set", "records", "mean loss", "distance of the original", "ways tried"), rows)
+    found = len(predictor.measurable)
+    output.line(f"{found} of {len(predictor.pilots)} sets had something to forget.")
+    if found:
+        hardest = max(pilot.mean_loss for pilot in predictor.measurable)
+        ways = [
+            (way, cost, expected)
+            for way, cost in predictor.ways.items()
+            if (expected := predictor.expected(way, hardest, chosen.planning.caution)) is not None
+        ]
+        shown = [
+            (
+                way.method.replace("_", " ") + ("" if way.strength is None else f" ({way.strength:.0%} of the push)"),
+                str(way.amount), f"{cost:.2f}", f"{expected.value:+.2f}", f"{expected.cautious:+.2f}",
+            )
+            for way, cost, expected in ways
+        ]  # fmt: skip
+        heads = ("method", "restart step or steps", "cost", "predicted to be left", "with caution")
+        output.table("What each way should leave of the hardest of them", heads, shown)
     output.line(f"Cost of this calibration: {predictor.cost:.0f} retrainings, once a model.")
 
 

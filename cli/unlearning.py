@@ -21,7 +21,10 @@ Records = Annotated[
 
 Method = Annotated[
     str | None,
-    typer.Option(help="Take this method: rewind, fine_tune, noisy_fine_tune, l1_sparse, retrain, neggrad_plus, scrub."),
+    typer.Option(
+        help="Take this method: unrolled_rewind, rewind, keep, retrain, fine_tune, noisy_fine_tune, l1_sparse, "
+        "neggrad_plus, scrub."
+    ),
 ]
 Target = Annotated[float | None, typer.Option(help="Share of the original's influence that may stay; 0.10 is usual.")]
 MaxCost = Annotated[float | None, typer.Option(help="Nothing dearer than this share of a retraining, but retraining.")]
@@ -137,6 +140,7 @@ def _show_plan(made: Any) -> None:
     output.line(f"Plan for {made.forget_records} records of model {made.model_version}: {made.method}")
     output.line(f"  {made.reason}")
     where = f" from step {made.rewind_step}" if made.rewind_step is not None else ""
+    where += f", {made.strength:.0%} of the records' push taken back" if made.strength is not None else ""
     output.line(
         f"  {made.predicted_steps} steps{where} ({made.predicted_interval[0]} to {made.predicted_interval[1]},"
         f" {made.interval_note}); cost {made.predicted_cost:.2f} of a retraining; at most {made.budget_steps} steps"
@@ -148,7 +152,7 @@ def _show_plan(made: Any) -> None:
         output.table("Requests", ("request", "records", "difficulty percentile", "mean privacy loss"), rows)
     alternatives = [
         (
-            c.method if c.rewind_step is None else f"rewind to {c.rewind_step}",
+            _way(c),
             c.steps,
             f"{c.cost:.2f}",
             "?" if c.predicted_left is None else f"{c.predicted_left:.2f}",
@@ -158,3 +162,10 @@ def _show_plan(made: Any) -> None:
         for c in made.alternatives
     ]
     output.table("Alternatives", ("method", "steps", "cost", "predicted to be left", "allowed", "why"), alternatives)
+
+
+def _way(candidate: Any) -> str:
+    words = candidate.method.replace("_", " ")
+    if candidate.rewind_step is not None:
+        words += f" to {candidate.rewind_step}"
+    return words if candidate.strength is None else f"{words}, {candidate.strength:.0%} of the push"

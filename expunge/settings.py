@@ -67,19 +67,21 @@ class CalibrationConfig(Strict):
     set_size: int = Field(default=40, gt=0)
     oracles: int = Field(default=10, ge=4)
     runs: int = Field(default=2, ge=1)
-    rewind_shares: tuple[float, ...] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
-    fine_tune_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
+    rewind_shares: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    strengths: tuple[float, ...] = (0.3, 0.45, 0.6)
+    fine_tune_shares: tuple[float, ...] = (0.25, 0.5)
     folds: int = Field(default=4, ge=2)
     repeats: int = Field(default=2, ge=1)
     seed: int = Field(default=1, ge=0)
 
 
 class PlanningConfig(Strict):
-    """target: excess that counts as forgotten. caution: share of pilots that may have needed an earlier point."""
+    """How a plan chooses: see expunge.unlearning.candidates.PlanningSettings."""
 
     target: float = Field(default=0.10, gt=0, lt=1)
     caution: float = Field(default=0.25, ge=0, le=1)
     max_cost: float = Field(default=1.0, gt=0)
+    keep: bool = True
     method: MethodName | None = None
 
 

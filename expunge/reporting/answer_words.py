@@ -17,6 +17,9 @@ DONE = {
     "neggrad_plus": "the model was trained further on all other data, and away from its answers on them",
     "scrub": "the model was trained further on all other data, and away from its answers on them",
     "rewind": "training was wound back to an earlier point and repeated from there without them",
+    "unrolled_rewind": "training was wound back to an earlier point, what they had changed by then was taken back, and "
+    "the rest was repeated without them",
+    "keep": "tests found nothing of them in the model, so that it was left as it is",
     "retrain": "the model was trained again from the very beginning without them",
 }
 NOT_PROVED = (

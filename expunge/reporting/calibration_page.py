@@ -1,8 +1,10 @@
-"""What does the dashboard show of a calibration? How far back pilot sets had to be rewound, and whether tuning did."""
+"""What does the dashboard show of a calibration? What each way left of pilot sets, and which were remembered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from expunge.reporting.page import (
     definitions,
@@ -18,16 +20,19 @@ from expunge.reporting.page import (
     section,
     table,
 )
-from expunge.reporting.svg import Line, StripRow, curves, strip
+from expunge.reporting.svg import Line, curves
+from expunge.unlearning.pilots import MEASURABLE_ENERGY, PilotSet
+from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE
 
 if TYPE_CHECKING:
-    from expunge.unlearning.predictor import BudgetPredictor, PilotSet
+    from expunge.unlearning.predictor import BudgetPredictor
 
 
 def calibration_page(predictor: BudgetPredictor) -> str:
-    """What the pilots say about how far back a set must be rewound."""
-    count = predictor.measurable
-    indicative = "" if count >= 19 else " Fewer than 19: predictions are indicative."
+    """What the pilots say about what forgetting takes."""
+    count = len(predictor.measurable)
+    enough = count >= FEWEST_FOR_COVERAGE
+    indicative = "" if enough else f" Fewer than {FEWEST_FOR_COVERAGE}: predictions are indicative."
     low, high = predictor.loss_range
     return page(
         "Calibration of the unlearning budget",
@@ -35,7 +40,7 @@ def calibration_page(predictor: BudgetPredictor) -> str:
             notice(
                 f"{count} of {plural(len(predictor.pilots), 'pilot set')} left something measurable in the original "
                 f"and can teach what forgetting costs.{indicative}",
-                "plain" if count >= 19 else "unsure",
+                "plain" if enough else "unsure",
             ),
             definitions(
                 {
@@ -44,44 +49,84 @@ def calibration_page(predictor: BudgetPredictor) -> str:
                     "mean privacy loss of the pilots (nats)": f"{number(low)} to {number(high)}",
                 }
             ),
-            section("What the pilots show", figures(_excess_plot(predictor), _critical_plot(predictor))),
+            section("What the pilots show", figures(_left_plot(predictor), _energy_plot(predictor))),
             section("Pilot sets", table(*_pilot_table(predictor.pilots), numeric_columns=(1, 2, 3, 4))),
-            section("Fine-tuning steps needed", _tuned(predictor)),
             section(
                 "Laws compared",
                 table(
-                    ["steps needed as a function of the loss", "coefficients", "leave-one-out error (steps)"],
-                    [[law.name, ", ".join(f"{c:.3g}" for c in law.coefficients), law.error] for law in predictor.laws],
-                    (2,),
+                    [
+                        "steps needed as a function of the loss",
+                        "coefficients",
+                        "error, left out (steps)",
+                        "log score, left out (nats)",
+                        "needed retraining",
+                    ],
+                    [
+                        [
+                            law.name,
+                            ", ".join(f"{c:.3g}" for c in law.coefficients),
+                            law.error,
+                            law.log_score,
+                            percent(law.censored),
+                        ]
+                        for law in predictor.laws
+                    ],
+                    (2, 3, 4),
                     empty="Too few measurable pilots to compare laws.",
                 ),
             ),
             folded("Every pilot run", _runs(predictor.pilots)),
         ],
-        "How far back must a set of records be rewound, and would fine-tuning do?",
+        "What does each way of forgetting leave, and at what cost?",
     )
 
 
-def _excess_plot(predictor: BudgetPredictor) -> str:
-    lines = []
-    for pilot in predictor.pilots:
-        points = sorted((c.share_spent, c.excess) for c in pilot.candidates if c.share_spent is not None)
-        if points and pilot.measurable:
-            lines.append(Line([p for p, _ in points], [e for _, e in points], "grey", pilot.name))
-    lines.append(Line([0, 1], [predictor.target] * 2, "b", "target"))
+def _left_plot(predictor: BudgetPredictor) -> str:
+    """What each way leaves, by its cost, for a set as hard as the middle one of those that were remembered."""
+    if not predictor.measurable:
+        return ""
+    middle = float(np.median([p.mean_loss for p in predictor.measurable]))
+    drawn: dict[str, list[tuple[float, float]]] = {}
+    for way, cost in predictor.ways.items():
+        expected = predictor.expected(way, middle, 0.5)
+        if expected is not None:
+            drawn.setdefault(way_words(way.method, way.strength), []).append((cost, expected.value))
+    colours = dict(zip(drawn, ("grey", "a", "c", "d", "e"), strict=False))
+    lines = [
+        Line([cost for cost, _ in points], [left for _, left in points], colours.get(name, "grey"), name)
+        for name, points in drawn.items()
+    ]
+    costs = [cost for points in drawn.values() for cost, _ in points]
+    lines.append(Line([0, max(costs)], [predictor.target] * 2, "b", "target", style="dashed"))
     return figure(
-        curves(lines, "share of the loss spent before the restart", "excess that was left"),
-        "One line per measurable pilot set: the later the restart, the more is left.",
-        [("grey", "pilot set"), ("b", "target")],
+        curves(lines, "cost, in retrainings", "predicted to be left"),
+        "What each way should leave of the original's influence, for a set of the middle difficulty among those that "
+        "were remembered. The dashed line is the target.",
+        [(colours.get(name, "grey"), name) for name in drawn],
     )
 
 
-def _critical_plot(predictor: BudgetPredictor) -> str:
-    row = StripRow("pilot sets", list(predictor.critical_shares), "a")
+def _energy_plot(predictor: BudgetPredictor) -> str:
+    points = sorted((np.log10(max(p.mean_loss, 1e-12)), p.energy) for p in predictor.pilots)
+    if len(points) < 2:
+        return ""
+    losses, energies = zip(*points, strict=True)
+    lines = [
+        Line(losses, energies, "a", "pilot sets"),
+        Line([losses[0], losses[-1]], [MEASURABLE_ENERGY] * 2, "grey", "measurable", style="dashed"),
+    ]
     return figure(
-        strip([row], "largest share that still met the target"),
-        "Restarting before this share of a set's privacy loss was spent met the target. The plan takes a cautious one.",
+        curves(lines, "mean privacy loss, power of ten", "energy of the original, a record"),
+        "How far the original was from models that never saw the set, by the set's privacy loss. Below the dashed line "
+        "nothing measurable was remembered.",
+        [("a", "pilot sets"), ("grey", "measurable above")],
     )
+
+
+def way_words(method: str, strength: float | None) -> str:
+    """A way's name for people."""
+    words = method.replace("_", " ")
+    return words if strength is None else f"{words}, {percent(strength)} of the push"
 
 
 def _pilot_table(pilots: tuple[PilotSet, ...]) -> tuple[list[str], list[list[object]]]:
@@ -91,26 +136,19 @@ def _pilot_table(pilots: tuple[PilotSet, ...]) -> tuple[list[str], list[list[obj
     return ["pilot set", "records", "mean privacy loss", "energy of the original", "runs", "measurable"], rows
 
 
-def _tuned(predictor: BudgetPredictor) -> str:
-    rows = []
-    for method, steps in predictor.fine_tune_steps.items():
-        failed = sum(k is None for k in steps)
-        enough = predictor.steps_for(method)
-        listed = ", ".join("not within the cap" if k is None else str(k) for k in steps)
-        words = (
-            f"{enough} steps are enough for all"
-            if enough is not None
-            else f"{failed} of {len(steps)} not within the cap"
-        )
-        rows.append([method.replace("_", " "), words, listed])
-    return table(["method", "", "per pilot"], rows, empty="Fine-tuning was not tried.")
-
-
 def _runs(pilots: tuple[PilotSet, ...]) -> str:
     rows = [
-        [p.name, c.method.replace("_", " "), c.amount, c.steps, percent(c.share_spent), c.excess]
+        [
+            p.name,
+            way_words(c.method, c.strength),
+            c.amount,
+            percent(c.cost, 1),
+            percent(c.share_spent),
+            c.influence,
+            c.excess,
+        ]
         for p in pilots
         for c in p.candidates
     ]
-    head = ["pilot set", "method", "amount", "steps", "loss spent before", "excess left"]
-    return table(head, rows, (2, 3, 4, 5)) + paragraph("Amount: restart step, or steps of fine-tuning.", note=True)
+    head = ["pilot set", "method", "amount", "cost", "loss spent before", "influence left", "excess left"]
+    return table(head, rows, (2, 3, 4, 5, 6)) + paragraph("Amount: restart step, or steps of fine-tuning.", note=True)

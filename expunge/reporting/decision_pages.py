@@ -31,6 +31,9 @@ METHODS = {
     "neggrad_plus": "NegGrad+, a baseline: down the loss of the remaining records, up that of the forgotten ones",
     "scrub": "SCRUB, a baseline: a student that leaves the original on the forgotten records alone",
     "rewind": "going back to an earlier checkpoint and training again from there without the records",
+    "unrolled_rewind": "going back to an earlier checkpoint, taking back what the records had moved in the weights by "
+    "then, and training again from there without them",
+    "keep": "leaving the model as it is, since nothing measurable was remembered",
     "retrain": "training again from the start without the records",
 }
 COSTS = {
@@ -70,6 +73,8 @@ def plan_definitions(plan: UnlearningPlan) -> str:
     facts: dict[str, object] = {"method": METHODS[plan.method]}
     if plan.rewind_step is not None:
         facts["restart from step"] = plan.rewind_step
+        if plan.strength is not None:
+            facts["of the records' push, taken back"] = percent(plan.strength)
         facts["checkpoints to try"] = ", ".join(map(str, plan.attempts)) or "none"
     facts |= {
         "predicted steps": f"{plan.predicted_steps} [{low}, {high}] ({plan.interval_note})",
@@ -78,15 +83,25 @@ def plan_definitions(plan: UnlearningPlan) -> str:
         "records": f"{plan.forget_records} to forget, {plan.retain_records} stay",
         "set-level privacy loss (nats)": plan.set_loss,
         "kind of set": plan.set_kind,
+        "predicted to be left": _left(plan),
         "target": f"at most {percent(plan.target)} of the original's distance left",
     }
     return definitions(facts)
 
 
+def _left(plan: UnlearningPlan) -> str | None:
+    if plan.predicted_left is None:
+        return None
+    interval = ""
+    if plan.left_interval is not None:
+        interval = f" [{percent(plan.left_interval[0])}, {percent(plan.left_interval[1])}], 90 %"
+    return f"{percent(plan.predicted_left)} of the original's influence{interval}"
+
+
 def _alternatives(plan: UnlearningPlan) -> str:
     rows = [
         [
-            c.method.replace("_", " "),
+            c.method.replace("_", " ") + ("" if c.strength is None else f" ({percent(c.strength)} of the push)"),
             c.rewind_step,
             c.steps,
             percent(c.cost, 1),
@@ -110,6 +125,7 @@ def run_page(run: UnlearningRun) -> str:
             definitions(
                 {
                     "restarted from step": run.rewind_step,
+                    "of the records' push, taken back": None if run.strength is None else percent(run.strength),
                     "guarantee": guarantee_words(run.guarantee),
                     "seconds": run.seconds,
                 }

@@ -69,6 +69,11 @@ class StackedModels:
         return torch.stack(outputs).numpy()
 
 
+def stacked_states(spec: ModelSpec, states: Sequence[TrainingState]) -> StackedModels:
+    """Single states as one stack, in memory of its own."""
+    return StackedModels(spec, _map_states(list(states), torch.stack))
+
+
 Start = tuple[int, TrainingState] | tuple[int, StackedModels]
 
 

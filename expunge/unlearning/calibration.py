@@ -7,7 +7,7 @@ fine-tuning needed, if it got there at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,13 @@ from expunge.evaluation.verdict import SEEN_NEEDED
 from expunge.privacy.scores import PrivacyLosses
 from expunge.training import StackedJob, Trajectory, predict, train_stacked
 from expunge.training.randomness import derived_seed
+from expunge.training.stacked import Start, stacked_states
 from expunge.unlearning.methods import METHODS, Procedure
-from expunge.unlearning.plan import Document
-from expunge.unlearning.predictor import BudgetPredictor, PilotCandidate, PilotSet, fit_predictor
+from expunge.unlearning.pilots import REWINDS, PilotCandidate, PilotSet, Way
+from expunge.unlearning.plan import Document, MethodName
+from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
 from expunge.unlearning.share_curve import share_before
+from expunge.unlearning.unrolling import Tensors, pushed, without
 
 
 class CalibrationSettings(Document):
@@ -35,7 +38,8 @@ class CalibrationSettings(Document):
     Attributes:
         bins: edges of the difficulty bins in percent from the hardest; one pilot set from each, and one from all.
         set_size: records per pilot set. oracles: oracles per pilot set. runs: unlearned models per candidate.
-        rewind_shares: rewind points as shares of training. fine_tune_shares: fine-tuning steps as shares of training.
+        rewind_shares: rewind points as shares of training. strengths: of unrolled rewinds to each of them.
+        fine_tune_shares: fine-tuning steps as shares of training.
         folds, repeats: cross-fitting of difficulty.
     """
 
@@ -43,12 +47,14 @@ class CalibrationSettings(Document):
     set_size: int = 40
     oracles: int = 10
     runs: int = 2
-    rewind_shares: tuple[float, ...] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
-    fine_tune_shares: tuple[float, ...] = (0.1, 0.25, 0.5)
+    rewind_shares: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    strengths: tuple[float, ...] = (0.3, 0.45, 0.6)
+    fine_tune_shares: tuple[float, ...] = (0.25, 0.5)
     folds: int = 4
     repeats: int = 2
 
 
+TUNED: tuple[MethodName, ...] = ("fine_tune", "noisy_fine_tune")
 SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40)
 
 
@@ -125,16 +131,22 @@ def calibrate(
     oracles = dict(zip(names, np.split(logits, ends[:-1]), strict=True))
 
     measured: dict[str, list[PilotCandidate]] = {name: [] for name in names}
-    for method, amount in _candidates(trajectory, settings):
-        runs = _unlearn_all(trajectory, procedure, table, method, amount, retain, settings.runs, seed, report)
+    ways = candidate_ways(trajectory, settings)
+    points = sorted({way.amount for way in ways if way.strength is not None})
+    pushes = {name: pushed(trajectory, table.select(sets[name]), points, device) if points else {} for name in names}
+    for way in ways:
+        runs = _unlearn_all(trajectory, procedure, table, way, retain, pushes, settings.runs, seed, report)
+        steps = STEPS_TAKEN[way.method](procedure.config.steps, way.amount)
         for name in names:
             left = [_left(run, original, oracles[name], table.targets, forget[name]) for run in runs[name]]
             measured[name].append(
                 PilotCandidate(
-                    method=method,
-                    amount=amount,
-                    steps=STEPS_TAKEN[method](procedure.config.steps, amount),
-                    share_spent=share_before(losses, sets[name], amount) if method == "rewind" else None,
+                    method=way.method,
+                    amount=way.amount,
+                    strength=way.strength,
+                    steps=steps,
+                    cost=METHODS[way.method].cost(procedure, steps, len(forget[name])),
+                    share_spent=share_before(losses, sets[name], way.amount) if way.method in REWINDS else None,
                     excess=float(np.median([excess for _, excess in left])),
                     influence=float(np.median([influence for influence, _ in left])),
                 )
@@ -158,9 +170,7 @@ def calibrate(
         oracles=own[: len(own) - planted_held_back],
         held_back=own[len(own) - planted_held_back :],
     )
-    spent = len(jobs) + settings.runs * sum(
-        candidate.steps / procedure.config.steps for pilot in measured.values() for candidate in pilot
-    )
+    spent = len(jobs) + settings.runs * sum(candidate.cost for pilot in measured.values() for candidate in pilot)
     visible = _visible_size(planted, level)
     fitted = fit_predictor(pilots, target, procedure.config.steps, spent, visible)
     of = {"model": trajectory.run["model"], "data_fingerprint": trajectory.run["data_fingerprint"]}
@@ -169,44 +179,55 @@ def calibrate(
 
 STEPS_TAKEN: dict[str, Callable[[int, int], int]] = {
     "rewind": lambda total, amount: total - amount,
+    "unrolled_rewind": lambda total, amount: total - amount,
     "fine_tune": lambda total, amount: amount,
     "noisy_fine_tune": lambda total, amount: amount,
 }
 
 
-def _candidates(trajectory: Trajectory, settings: CalibrationSettings) -> list[tuple[str, int]]:
-    """(method, amount) for every pilot; only rewind points whose checkpoints still exist."""
+def candidate_ways(trajectory: Trajectory, settings: CalibrationSettings) -> list[Way]:
+    """Every way that pilots try: only what the checkpoints that still exist allow."""
     total = Procedure.of(trajectory).config.steps
     kept = [c.step for c in trajectory.kept if 0 < c.step < total]
     points = (
         sorted({min(kept, key=lambda s: abs(s - share * total)) for share in settings.rewind_shares}) if kept else []
     )
     tuned = [max(1, round(share * total)) for share in settings.fine_tune_shares]
-    return [("rewind", p) for p in points] + [(m, k) for m in ("fine_tune", "noisy_fine_tune") for k in tuned]
+    ways = [Way("rewind", point) for point in points]
+    if not any(c.destroyed for c in trajectory.checkpoints if c.step < max(points, default=0)):
+        ways += [Way("unrolled_rewind", point, strength) for point in points for strength in settings.strengths]
+    return ways + [Way(name, steps) for name in TUNED for steps in tuned]
 
 
 def _unlearn_all(
     trajectory: Trajectory,
     procedure: Procedure,
     table: RecordTable,
-    method: str,
-    amount: int,
+    way: Way,
     retain: dict[str, NDArray[np.int64]],
+    pushes: Mapping[str, Mapping[int, Tensors]],
     runs: int,
     seed: int,
     report: Callable[[str, int, int], None],
 ) -> dict[str, NDArray[np.float32]]:
     """Every pilot set forgotten `runs` times in one stack: logits [runs, n, classes] by set."""
-    continuation = METHODS[method].continuation(trajectory, amount, seed)
+    continuation = METHODS[way.method].continuation(trajectory, way.amount, seed)
+    start: Start | None = continuation.start
+    if way.strength is not None:
+        assert continuation.start is not None
+        step, state = continuation.start
+        taken = [without(state, pushes[name][way.amount], way.strength) for name in retain]
+        start = (step, stacked_states(procedure.spec, [own for own in taken for _ in range(runs)]))
+    label = "" if way.strength is None else f":{way.strength:g}"
     jobs = [
-        StackedJob(derived_seed(seed, f"pilot:{method}:{amount}:{name}", i), rows)
+        StackedJob(derived_seed(seed, f"pilot:{way.method}:{way.amount}{label}:{name}", i), rows)
         for name, rows in retain.items()
         for i in range(runs)
     ]
     logits = train_stacked(
         procedure.spec, table, continuation.config, jobs, procedure.sampling_rate,
-        start=continuation.start, device=procedure.device,
-        progress=lambda d, t: report(f"{method} {amount}", d, t),
+        start=start, device=procedure.device,
+        progress=lambda d, t: report(f"{way.method} {way.amount}", d, t),
     ).logits(table)  # fmt: skip
     return dict(zip(retain, np.split(logits, len(retain)), strict=True))
 

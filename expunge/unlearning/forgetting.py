@@ -40,14 +40,14 @@ def forget(
         level: significance of all looks together (a fixed number of looks shares it, METHOD section 6).
     """
     reference, look_seeds = None, []
-    if plan.method != "retrain":
+    if plan.method not in ("retrain", "keep"):
         procedure = Procedure.of(trajectory, device)
         made = train_references(
             procedure, table, retain.record_ids, (), {"look": look_oracles}, seed, table.select(forget_ids),
             lambda done, total: report("look oracles", done, total),
         )  # fmt: skip
         look_seeds = made.seeds["look"]
-        looks = len(plan.attempts) if plan.method == "rewind" else FINE_TUNE_LOOKS
+        looks = len(plan.attempts) or FINE_TUNE_LOOKS
         chosen = table.select(forget_ids)
         original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), chosen, device)
         own = level / max(1, looks)

@@ -1,8 +1,9 @@
-"""The ways to forget behind one class: fine-tune, noisy fine-tune, L1-sparse, rewind, retrain; NegGrad+, SCRUB.
+"""The ways to forget behind one class: tuning, rewinding, retraining, L1-sparse; NegGrad+ and SCRUB to compare.
 
 Each is a continuation of training on the retain set: from the last weights, from an earlier checkpoint, or from a
 fresh initialisation. The original's b and q are kept (METHOD section 1). Each writes a new trajectory. NegGrad+ and
-SCRUB are what the field compares with: they read the records to forget, and are labelled as baselines.
+SCRUB are what the field compares with, and are labelled as baselines. They, and an unrolled rewind, read the records
+to forget.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from expunge.data import RecordTable
 from expunge.errors import UsageError
 from expunge.models import ModelSpec, build_model, uses_batch_statistics
 from expunge.training import NoiseConfig, ScheduleConfig, TrainingConfig, Trajectory, predict, train
-from expunge.training.schedule import learning_rate
+from expunge.training.schedule import learning_rate, scored_steps
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Objective, Progress
-from expunge.unlearning import objectives
+from expunge.unlearning import objectives, unrolling
 from expunge.unlearning.objectives import ForgetBatches, L1Penalty
 
 
@@ -133,6 +134,12 @@ class Method(ABC):
     def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
         """Raises UsageError for an amount that is not possible."""
 
+    def prepared(
+        self, made: Continuation, trajectory: Trajectory, forget: RecordTable | None, device: str
+    ) -> Continuation:
+        """The continuation with its start changed by a method that changes it. Raises UsageError when it lacks data."""
+        return made
+
     def objective(self, given: Given) -> Objective | None:
         """What is descended instead of the training loss; None for that. Raises UsageError when it lacks something."""
         return None
@@ -155,6 +162,47 @@ class Rewind(Method):
         if amount >= config.steps:
             raise UsageError(f"Cannot rewind to step {amount}: training has {config.steps} steps.")
         return Continuation(config, (amount, trajectory.state(trajectory.at(amount))))
+
+
+class UnrolledRewind(Rewind):
+    """Rewind, take back what the records themselves had moved in the weights by then, and finish the schedule.
+
+    To first order (``unrolling``); `strength` below 1 allows for what first order leaves out: the other records had
+    answered part of the push. What is left of either is trained away. Chosen here; calibration says which strength.
+    """
+
+    name = "unrolled_rewind"
+    numbers = ("strength",)
+
+    def __init__(self, strength: float = 0.5) -> None:
+        self.strength = strength
+
+    def prepared(
+        self, made: Continuation, trajectory: Trajectory, forget: RecordTable | None, device: str
+    ) -> Continuation:
+        if forget is None:
+            raise UsageError(f"{self.name} reads the records to forget, and none were given.", "Give them, or rewind.")
+        assert made.start is not None
+        step, state = made.start
+        push = unrolling.pushed(trajectory, forget, (step,), device)[step]
+        return Continuation(made.config, (step, unrolling.without(state, push, self.strength)))
+
+    def cost(self, procedure: Procedure, steps: int, forget_records: int) -> float:
+        """Counts the forget records once for every checkpoint up to the one it goes back to."""
+        passes = sum(step <= procedure.config.steps - steps for step in scored_steps(procedure.config))
+        read = passes * forget_records / (procedure.config.batch_size * procedure.config.steps)
+        return super().cost(procedure, steps, forget_records) + read
+
+
+class Keep(Method):
+    """Change nothing: for records of which nothing measurable was remembered, the proof is all there is to do."""
+
+    name = "keep"
+
+    def continuation(self, trajectory: Trajectory, amount: int, seed: int) -> Continuation:
+        last = trajectory.final
+        config = Procedure.of(trajectory).config.model_copy(update={"seed": seed, "steps": last.step})
+        return Continuation(config, (last.step, trajectory.state(last)))
 
 
 class NoisyFineTune(Method):
@@ -249,10 +297,18 @@ class Scrub(FineTune):
 
 
 METHODS: dict[str, Method] = {
-    m.name: m for m in (FineTune(), NoisyFineTune(), L1Sparse(), Rewind(), Retrain(), NegGradPlus(), Scrub())
-}
+    m.name: m
+    for m in (
+        FineTune(), NoisyFineTune(), L1Sparse(), Rewind(), UnrolledRewind(), Keep(), Retrain(), NegGradPlus(), Scrub()
+    )
+}  # fmt: skip
 # Those whose every step descends the training loss: they can be trained in stacks.
 PLAIN = tuple(name for name, method in METHODS.items() if type(method).objective is Method.objective)
+
+
+def method_of(name: str, strength: float | None = None) -> Method:
+    """The method of a plan: its name, and the strength of an unrolled rewind."""
+    return METHODS[name] if strength is None else UnrolledRewind(strength)
 
 
 def apply(
@@ -271,13 +327,14 @@ def apply(
 ) -> Trajectory:
     """Run one method and return the new trajectory, whose header names its parent and the procedure it stands for.
 
-    `forget` is read by baselines alone. `looks` and `stop` end a run early: see `expunge.training.train`.
+    `forget` is read by baselines and by an unrolled rewind. `looks` and `stop` end a run early: see
+    `expunge.training.train`.
 
     Raises NotFoundError when the checkpoint is gone, IntegrityError when its bytes are not those recorded, UsageError
     for a device that is not there.
     """
     procedure = Procedure.of(trajectory, device)
-    continuation = method.continuation(trajectory, amount, seed)
+    continuation = method.prepared(method.continuation(trajectory, amount, seed), trajectory, forget, procedure.device)
     objective = method.objective(Given(procedure, continuation, retain, forget))
     return train(
         procedure.spec,

@@ -6,7 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-MethodName = Literal["fine_tune", "noisy_fine_tune", "l1_sparse", "rewind", "retrain", "neggrad_plus", "scrub"]
+MethodName = Literal[
+    "fine_tune", "noisy_fine_tune", "l1_sparse", "rewind", "unrolled_rewind", "keep", "retrain", "neggrad_plus", "scrub"
+]
 
 
 class Document(BaseModel):
@@ -19,19 +21,21 @@ class Candidate(Document):
     """One way to forget, with what it is predicted to cost and to leave.
 
     Attributes:
-        rewind_step: rewind only: the checkpoint to restart from.
+        rewind_step: rewinds only: the checkpoint to restart from. strength: of an unrolled rewind.
         steps: training steps it takes. cost: examples trained on, as a share of retraining.
         predicted_left: share of the original's distance from the oracles that is left (METHOD section 7);
-            None when the calibration cannot tell.
+            None when the calibration cannot tell. left_interval: its 90 % interval, None with too few pilots.
         allowed: whether the prediction meets the target; `why` says so in words.
     """
 
     method: MethodName
     rewind_step: int | None = None
+    strength: float | None = None
     steps: int
     cost: float
     share_spent: float | None = None
     predicted_left: float | None = None
+    left_interval: tuple[float, float] | None = None
     allowed: bool
     why: str
 
@@ -81,6 +85,7 @@ class UnlearningPlan(Document):
     set_loss: float | None
     method: MethodName
     rewind_step: int | None = None
+    strength: float | None = Field(default=None, description="unrolled_rewind: share of the push taken back")
     predicted_steps: int
     predicted_interval: tuple[int, int]
     interval_note: str
@@ -88,7 +93,9 @@ class UnlearningPlan(Document):
     retrain_steps: int
     predicted_cost: float
     predicted_left: float | None = Field(default=None, description="share of the original's distance; None: unknown")
-    attempts: tuple[int, ...] = Field(default=(), description="rewind: checkpoints to try, latest first")
+    left_interval: tuple[float, float] | None = Field(default=None, description="90 %, conformal over pilot sets")
+    attempts: tuple[int, ...] = Field(default=(), description="rewinds: checkpoints to try, latest first")
+    strengths: tuple[float, ...] = Field(default=(), description="unrolled_rewind: one for each attempt")
     target: float
     reason: str
     fallback_reason: str | None = None
@@ -115,6 +122,7 @@ class UnlearningRun(Document):
     format: Literal["expunge.run/1"] = "expunge.run/1"
     method: MethodName
     rewind_step: int | None
+    strength: float | None = None
     steps_spent: int
     stop_reason: str
     looks: tuple[Look, ...]
@@ -126,6 +134,6 @@ class UnlearningRun(Document):
     @property
     def amount(self) -> int:
         """What the method takes to do the same again: the checkpoint it went on from, the steps it added, nothing."""
-        if self.method == "retrain":
+        if self.method in ("retrain", "keep"):
             return 0
         return self.steps_spent if self.rewind_step is None else self.rewind_step

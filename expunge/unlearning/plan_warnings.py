@@ -9,14 +9,12 @@ import numpy as np
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses, flat_distribution_warning
 from expunge.unlearning.plan import Candidate
-from expunge.unlearning.predictor import BudgetPredictor
-from expunge.unlearning.share_curve import shares_before
+from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE, BudgetPredictor
 
 # Chosen here: a request that raises the run's cost by this share of a retraining is named.
 BILL = 0.10
 # Tukey's outer fence ("far out"), on the logarithm of the loss (Tukey 1977, Exploratory Data Analysis).
 FENCE = 3.0
-FEWEST_PILOTS = 19
 SIZE_SLACK = 2
 
 
@@ -26,7 +24,6 @@ def plan_warnings(
     losses: PrivacyLosses,
     predictor: BudgetPredictor | None,
     chosen: Candidate,
-    candidates: Sequence[Candidate],
     caution: float,
     max_cost: float,
 ) -> tuple[str, ...]:
@@ -36,7 +33,7 @@ def plan_warnings(
         found.append(f"the cost of {chosen.cost:.2f} retrainings is over the cap of {max_cost:.2f}")
     if predictor is not None:
         found += _extrapolated(forget, losses, predictor)
-        found += _bills(requests, losses, predictor, chosen, candidates, caution)
+        found += _bills(requests, losses, predictor, chosen, caution)
     found += _far_out(requests, losses)
     return tuple(words for words in found if words)
 
@@ -54,8 +51,8 @@ def _extrapolated(forget: ForgetSet, losses: PrivacyLosses, predictor: BudgetPre
     if not smallest / SIZE_SLACK <= len(forget) <= SIZE_SLACK * largest:
         had = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
         found.append(f"extrapolated: {len(forget)} records, the pilots had {had}")
-    if predictor.measurable < FEWEST_PILOTS:
-        found.append(f"{predictor.measurable} measurable pilot sets: the prediction is indicative")
+    if len(predictor.measurable) < FEWEST_FOR_COVERAGE:
+        found.append(f"{len(predictor.measurable)} measurable pilot sets: the prediction is indicative")
     return found
 
 
@@ -64,29 +61,35 @@ def _bills(
     losses: PrivacyLosses,
     predictor: BudgetPredictor,
     chosen: Candidate,
-    candidates: Sequence[Candidate],
     caution: float,
 ) -> list[str]:
     """Requests without which the others would be answered for much less."""
-    safe = predictor.safe_share(caution)
-    rewinds = sorted((c for c in candidates if c.method == "rewind"), key=lambda c: c.cost)
     # A plan to retrain has reasons of its own; what single requests cost beside it is not known.
-    if len(requests) < 2 or safe is None or chosen.method != "rewind":
+    if len(requests) < 2 or chosen.predicted_left is None or chosen.method == "retrain":
         return []
     found = []
-    steps = [c.rewind_step or 0 for c in rewinds]
     for name in requests:
         others = sorted({record for other, ids in requests.items() if other != name for record in ids})
         if len(others) < (predictor.visible_size or 1):
             continue  # by themselves they would be retrained for
-        shares = shares_before(losses, others, steps)
-        without = min((c.cost for c, share in zip(rewinds, shares, strict=True) if share <= safe), default=1.0)
+        without = cheapest_cost(predictor, float(np.mean(losses.select(others).total)), caution)
         if chosen.cost - without >= BILL:
             found.append(
                 f"request {name} raises the cost of this run from {without:.2f} to {chosen.cost:.2f} retrainings: "
                 "answer it with the next retraining, if its deadline allows"
             )
     return found
+
+
+def cheapest_cost(predictor: BudgetPredictor, mean_loss: float, caution: float) -> float:
+    """Cost of the cheapest way that should meet the target for a set of this mean loss; 1 where only retraining does.
+
+    Counts every way that the pilots tried, and nothing where nothing was remembered.
+    """
+    if mean_loss <= predictor.nothing_below:
+        return 0.0
+    way = predictor.cheapest(mean_loss, caution)
+    return 1.0 if way is None else predictor.ways[way]
 
 
 def _far_out(requests: Mapping[str, Sequence[str]], losses: PrivacyLosses) -> list[str]:

@@ -11,7 +11,7 @@ from expunge.training import Trajectory
 from expunge.training.randomness import derived_seed
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Progress
-from expunge.unlearning.methods import METHODS, Procedure, apply
+from expunge.unlearning.methods import METHODS, Procedure, apply, method_of
 from expunge.unlearning.plan import Look, UnlearningPlan, UnlearningRun
 from expunge.unlearning.stopping import LookReference
 
@@ -33,18 +33,21 @@ def unlearn(
     """Run the planned method on the retain set.
 
     A rewind is looked at when its schedule is finished; if the look fails and the plan's budget allows, an earlier
-    point follows. Fine-tuning is looked at FINE_TUNE_LOOKS times on its way. Retraining needs no look.
+    point follows. Fine-tuning is looked at FINE_TUNE_LOOKS times on its way. Retraining needs no look, and where
+    nothing is changed there is nothing to stop.
 
     Args:
         reference: what looks compare with; None only for retraining.
         directory: working folder; a killed run goes on from what lies there.
     """
-    method, procedure = METHODS[plan.method], Procedure.of(trajectory, device)
-    if plan.method == "retrain" or reference is None:
-        own = derived_seed(seed, plan.method)
+    if plan.method in ("retrain", "keep") or reference is None:
+        own, method = derived_seed(seed, plan.method), METHODS[plan.method]
         result = apply(method, trajectory, retain, 0, own, directory / plan.method, facts, progress, device=device)
-        return _record(plan, procedure, result.total_steps, "retrained from initialisation", (), [own], None), result
-    if plan.method == "rewind":
+        reason, spent = "retrained from initialisation", result.total_steps
+        if plan.method == "keep":
+            reason, spent = "nothing was changed: the evidence decides whether that is enough", 0
+        return _record(plan, _cost(plan, trajectory, spent), spent, reason, (), [own], None), result
+    if plan.method in ("rewind", "unrolled_rewind"):
         return _rewind(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
     return _fine_tune(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
 
@@ -62,21 +65,27 @@ def _rewind(
 ) -> tuple[UnlearningRun, Trajectory]:
     looks: list[Look] = []
     seeds: list[int] = []
-    spent = 0
+    spent, cost = 0, 0.0
     result: Trajectory | None = None
-    point = plan.attempts[0]
-    for point in plan.attempts:
-        seeds.append(derived_seed(seed, "rewind", point))
-        folder = directory / f"rewind_{point:07d}"
-        result = apply(METHODS["rewind"], trajectory, retain, point, seeds[-1], folder, facts, progress, device=device)
-        spent += result.total_steps - point
+    point, strength = plan.attempts[0], plan.strength
+    for k, point in enumerate(plan.attempts):
+        strength = plan.strengths[k] if plan.strengths else plan.strength
+        seeds.append(derived_seed(seed, plan.method, point))
+        folder = directory / f"{plan.method}_{point:07d}"
+        result = apply(
+            method_of(plan.method, strength), trajectory, retain, point, seeds[-1], folder, facts, progress,
+            device=device, forget=reference.forget,
+        )  # fmt: skip
+        taken = result.total_steps - point
+        spent, cost = spent + taken, cost + _cost(plan, trajectory, taken)
         state = result.state(result.final).model_state()
         looks.append(reference.look(state, spent, point))
         if looks[-1].passed:
             break
     assert result is not None  # a plan to rewind has at least one attempt
     reason = f"evidence: {looks[-1].words}" if looks[-1].passed else f"budget spent: {looks[-1].words}"
-    return _record(plan, Procedure.of(trajectory), spent, reason, tuple(looks), seeds, point), result
+    made = _record(plan, cost, spent, reason, tuple(looks), seeds, point)
+    return made.model_copy(update={"strength": strength}), result
 
 
 def _fine_tune(
@@ -107,19 +116,22 @@ def _fine_tune(
     words = looks[-1].words if looks else "resumed after the last look"
     reason = f"evidence: {words}" if passed else f"budget spent: {words}"
     spent = result.total_steps - first
-    return _record(plan, Procedure.of(trajectory), spent, reason, tuple(looks), [own], None), result
+    return _record(plan, _cost(plan, trajectory, spent), spent, reason, tuple(looks), [own], None), result
+
+
+def _cost(plan: UnlearningPlan, trajectory: Trajectory, steps: int) -> float:
+    return METHODS[plan.method].cost(Procedure.of(trajectory), steps, plan.forget_records)
 
 
 def _record(
     plan: UnlearningPlan,
-    procedure: Procedure,
+    cost: float,
     spent: int,
     reason: str,
     looks: tuple[Look, ...],
     seeds: list[int],
     rewind_step: int | None,
 ) -> UnlearningRun:
-    cost = METHODS[plan.method].cost(procedure, spent, plan.forget_records)
     return UnlearningRun(
         method=plan.method,
         rewind_step=rewind_step,

@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from expunge.data import RecordTable
 from expunge.errors import UsageError, nearest
 from expunge.evaluation.shadows import ShadowOutputs
+from expunge.models import build_model
 from expunge.training import Checkpoint, StackedJob, StackedModels, TrainingConfig, Trajectory, train_stacked
 from expunge.training.randomness import derived_seed
+from expunge.training.schedule import learning_rate, scored_steps
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Progress
-from expunge.unlearning.methods import METHODS, PLAIN, Continuation, Procedure
+from expunge.unlearning.methods import METHODS, PLAIN, Continuation, Method, Procedure, UnrolledRewind, method_of
+from expunge.unlearning.unrolling import Pushes, summed_gradient
 
 MOST_AUDITED = 200
 
@@ -35,19 +39,22 @@ def train_shadows(
     *,
     models: int = 64,
     seed: int,
+    strength: float | None = None,
     with_before: bool = False,
     progress: Progress | None = None,
 ) -> ShadowOutputs:
     """Train `models` shadows, let each unlearn, and predict on the audited records, all in stacks.
 
-    A rewind goes on from the shadow's own state at step `amount`, a fine-tuning from its last one, with the
-    configuration that the method gives a real deletion. Of training, only what the method starts from is done, unless
-    `with_before`. All shadows keep the original's b and q, with fewer records (METHOD section 1).
+    A rewind goes on from the shadow's own state at step `amount` (an unrolled one takes back what the shadow's own half
+    had moved), a fine-tuning from its last one, with the configuration that the method gives a real deletion. Of
+    training, only what the method starts from is done, unless `with_before`. All shadows keep the original's b and q,
+    with fewer records (METHOD section 1).
 
     Args:
         training_ids: the records that the original trained on; those that are not audited are the base.
         forget_ids, audited_retain_ids: the audited records; the outputs' columns have this order.
         method, amount: a name of `METHODS` and its amount: step to rewind to, steps to fine-tune, nothing to retrain.
+        strength: of an unrolled rewind.
         with_before: also finish training, for the outputs before unlearning.
 
     Raises UsageError for audited records that are not distinct or were not trained on, fewer than two models, an
@@ -80,14 +87,66 @@ def train_shadows(
     learning, unlearning = jobs("shadow", trained), jobs("shadow unlearning", trained & ~forget)
     lengths = [first, last - first if with_before else 0, config.steps - first]
     reports = [_part(progress, sum(lengths[:i]), length, sum(lengths)) for i, length in enumerate(lengths)]
-    at = trained_by(procedure.config, learning, 0, until=first)
+    if method == UnrolledRewind.name:
+        own_halves = [rows[mask] for mask in trained & forget]
+        at, start_from = _unrolled(
+            procedure, table, learning, own_halves, first, method_of(method, strength), progress=reports[0]
+        )
+    else:
+        at = start_from = trained_by(procedure.config, learning, 0, until=first)
     before = None
     if with_before:
         before = outputs(trained_by(procedure.config, learning, 1, start=(first, at)))
     # Retraining starts anew, with the seeds of the second half.
-    start = (first, at) if continuation.start else None
+    start = (first, start_from) if continuation.start else None
     made = trained_by(config, unlearning, 2, start=start)
     return ShadowOutputs(outputs(made), table.targets[rows], trained, forget, before)
+
+
+def _unrolled(
+    procedure: Procedure,
+    table: RecordTable,
+    jobs: Sequence[StackedJob],
+    forget: Sequence[NDArray[np.int64]],
+    step: int,
+    method: Method,
+    progress: Progress,
+) -> tuple[StackedModels, StackedModels]:
+    """The shadows at `step`, and the same without what each one's own `forget` rows moved in its weights by then."""
+    assert isinstance(method, UnrolledRewind)
+    config, device = procedure.config, procedure.device
+    model = build_model(procedure.spec).to(device).eval()
+    x, y = torch.from_numpy(table.features).to(device), torch.from_numpy(table.targets).to(device)
+    pushes = [Pushes(config) for _ in jobs]
+    nodes = sorted({*(t for t in scored_steps(config) if t < step), step})
+    made: StackedModels | None = None
+    totals: list[dict[str, torch.Tensor]] = []
+    for before, node in zip([0, *nodes], nodes, strict=False):
+        made = train_stacked(
+            procedure.spec, table, config, jobs, procedure.sampling_rate, device=device, until=node,
+            start=None if made is None else (before, made), progress=_part(progress, before, node - before, step),
+        )  # fmt: skip
+        states = [TrainingState(params, {}, {}) for params in _each(made.state.params)]
+        for state, buffers in zip(states, _each(made.state.buffers, len(jobs)), strict=True):
+            state.buffers = buffers
+        rate = learning_rate(config, node)
+        totals = [
+            push.add(node, rate, procedure.sampling_rate, summed_gradient(model, state, x[r], y[r], config.noise.clip))
+            for push, state, r in zip(pushes, states, forget, strict=True)
+        ]
+    assert made is not None
+    params = {
+        name: value + method.strength * torch.stack([total[name] for total in totals])
+        for name, value in made.state.params.items()
+    }
+    taken = TrainingState(params, made.state.buffers, made.state.momentum)
+    return made, StackedModels(made.spec, taken)
+
+
+def _each(stack: dict[str, torch.Tensor], count: int | None = None) -> list[dict[str, torch.Tensor]]:
+    """The tensors of each model of a stack."""
+    models = len(next(iter(stack.values()))) if stack else count or 0
+    return [{name: value[k] for name, value in stack.items()} for k in range(models)]
 
 
 def audited_records(
@@ -126,7 +185,7 @@ def _continuation(procedure: Procedure, method: str, amount: int) -> Continuatio
         raise UsageError(f"Unknown method {method!r}.", nearest(method, list(METHODS)))
     if method not in PLAIN:
         raise UsageError(f"Shadows of {method!r} cannot be trained in stacks.", f"Audit one of {', '.join(PLAIN)}.")
-    if method == "rewind" and amount < 0:
+    if method in ("rewind", UnrolledRewind.name) and amount < 0:
         raise UsageError(f"Cannot rewind to step {amount}.")
     config = procedure.config
     run = {"config": config.model_dump(mode="json"), "model": procedure.spec.to_dict(),

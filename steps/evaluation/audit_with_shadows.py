@@ -44,6 +44,7 @@ def audit_with_shadows(
         method,
         amount,
         models=models,
+        strength=unlearning_run.strength,
         seed=seed,
         with_before=True,
         progress=progress("shadow models"),

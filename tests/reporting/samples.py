@@ -20,8 +20,9 @@ from expunge.evaluation.roc import roc_details
 from expunge.privacy import GradientNorms, PrivacyLosses, privacy_losses
 from expunge.reporting.erasure_report import ErasureReportInputs, RequestLine
 from expunge.reporting.lineage_page import LineageEdge, LineageNode
+from expunge.unlearning.pilots import PilotCandidate, PilotSet
 from expunge.unlearning.plan import Candidate, Look, LossCurve, RequestDifficulty, UnlearningPlan, UnlearningRun
-from expunge.unlearning.predictor import BudgetPredictor, PilotCandidate, PilotSet, fit_predictor
+from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
 
 EVIL = "<img src=x onerror=\"alert('1')\">'\"&\u202e\u2603"
 SETTINGS = EvaluationSettings(gating=("influence",), mia_sample=60, mia_folds=3)
@@ -210,16 +211,14 @@ def predictor(measurable: bool = True) -> BudgetPredictor:
     for k in range(8):
         rewinds = [
             PilotCandidate(
-                method="rewind",
-                amount=a,
-                steps=1000 - a,
-                share_spent=a / 1000,
-                excess=float(a / 4000 * (1 + rng.random())),
+                method="rewind" if strength is None else "unrolled_rewind", amount=a, strength=strength,
+                steps=1000 - a, cost=1 - a / 1000, share_spent=a / 1000,
+                excess=float(a / 4000 * (1 + rng.random()) * (1 - (strength or 0))), influence=a / 3000,
             )
-            for a in (100, 300, 500, 700, 900)
-        ]
+            for strength in (None, 0.5) for a in (100, 300, 500, 700, 900)
+        ]  # fmt: skip
         tuned = [
-            PilotCandidate(method=m, amount=a, steps=a, share_spent=None, excess=0.3 - a / 2000)
+            PilotCandidate(method=m, amount=a, steps=a, cost=a / 1000, excess=0.3 - a / 2000)
             for m in ("fine_tune", "noisy_fine_tune")
             for a in (100, 300, 500)
         ]

@@ -16,17 +16,25 @@ from expunge.privacy.forget_sets import build_forget_set
 from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
 from expunge.training import TrainingConfig, predict, train
 from expunge.unlearning.calibration import CalibrationSettings, calibrate, pilot_sets
+from expunge.unlearning.candidates import PlanningSettings
 from expunge.unlearning.costs import break_even_runs, run_costs
 from expunge.unlearning.forgetting import forget
 from expunge.unlearning.judging import evaluation_inputs, judged_by
 from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.pilots import PilotCandidate, PilotSet
 from expunge.unlearning.plan import UnlearningRun
-from expunge.unlearning.planner import PlanningSettings, make_plan
-from expunge.unlearning.predictor import PilotCandidate, PilotSet, fit_predictor
+from expunge.unlearning.planner import make_plan
+from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.references import train_references
 
 SMALL = CalibrationSettings(
-    bins=(0, 20, 100), set_size=12, oracles=5, runs=1, rewind_shares=(0.3, 0.6), fine_tune_shares=(0.5,)
+    bins=(0, 20, 100),
+    set_size=12,
+    oracles=5,
+    runs=1,
+    rewind_shares=(0.3, 0.6),
+    strengths=(0.5,),
+    fine_tune_shares=(0.5,),
 )
 
 
@@ -47,6 +55,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     hard = build_forget_set("hardest", losses, size=15)
     return {"table": table, "trajectory": trajectory, "losses": losses, "predictor": predictor, "planted": planted,
             "hard": hard}  # fmt: skip
+
+
+def known(world: dict[str, Any], visible_size: int = 1, slope: float = 0.0, energy: float = 2.0) -> BudgetPredictor:
+    """Pilots that tell, in place of the few small ones: a rewind to step s of 60 leaves s / 300, an unrolled one half.
+
+    slope: what a factor e of privacy loss adds to all of them, from the middle of the training records on.
+    """
+    trajectory, losses = world["trajectory"], world["losses"]
+    points = [c.step for c in trajectory.kept if 0 < c.step < 60]
+    middle, pilots = float(np.median(losses.total)), []
+    for k, factor in enumerate(np.geomspace(0.2, 5, 12)):
+        made = [
+            PilotCandidate(
+                method="rewind" if strength is None else "unrolled_rewind", amount=point, strength=strength,
+                steps=60 - point, cost=1 - point / 60 + (0.02 if strength else 0.0), excess=0.0,
+                influence=(point / 300) * (0.5 if strength else 1) + slope * max(0.0, float(np.log(factor))),
+            )
+            for strength in (None, 0.5) for point in points
+        ]  # fmt: skip
+        pilots.append(PilotSet(name=f"{k}", size=12, mean_loss=middle * factor, energy=energy, candidates=tuple(made)))
+    given = {"pilots": tuple(pilots), "spent": (), "visible_size": visible_size}
+    return BudgetPredictor.model_validate({**world["predictor"].model_dump(), **given})
 
 
 def plan(world: dict[str, Any], **given: Any) -> Any:
@@ -79,39 +109,70 @@ def test_retraining_is_planned_where_nothing_else_can_be(world: dict[str, Any], 
 
 
 def test_too_few_records_to_show_anything_are_retrained(world: dict[str, Any]) -> None:
-    blind = world["predictor"].model_copy(update={"visible_size": 16})
-    assert plan(world, predictor=blind).method == "retrain"
-    seeing = world["predictor"].model_copy(update={"visible_size": 15, "critical_shares": (0.9,)})
-    assert plan(world, predictor=seeing).method != "retrain"
+    assert plan(world, predictor=known(world, visible_size=16)).method == "retrain"
+    assert plan(world, predictor=known(world, visible_size=15)).method != "retrain"
 
 
-def test_a_method_that_is_asked_for_is_taken(world: dict[str, Any]) -> None:
-    assert plan(world, settings=PlanningSettings(method="rewind")).method == "rewind"
+@pytest.mark.parametrize("method", ["rewind", "unrolled_rewind", "keep"])
+def test_a_method_that_is_asked_for_is_taken(world: dict[str, Any], method: str) -> None:
+    made = plan(world, settings=PlanningSettings(method=method))
+    assert made.method == method and "was asked for" in made.reason
+    assert (made.strength is not None) == (method == "unrolled_rewind")
+
+
+def test_the_cheapest_way_that_is_predicted_to_be_enough(world: dict[str, Any]) -> None:
+    made = plan(world, predictor=known(world))
+    assert (made.method, made.strength) == ("unrolled_rewind", 0.5)
+    steps = [c.step for c in world["trajectory"].kept if 0 < c.step < 60]
+    assert made.rewind_step == max(s for s in steps if s / 600 <= 0.1)
+    assert made.predicted_left == pytest.approx(made.rewind_step / 600, abs=1e-6)
+    stricter = plan(world, predictor=known(world), settings=PlanningSettings(target=0.03))
+    assert stricter.rewind_step < made.rewind_step and stricter.predicted_cost > made.predicted_cost
+    never = plan(world, predictor=known(world), settings=PlanningSettings(target=1e-3))
+    assert never.method == "retrain" and "nothing cheaper is predicted to meet" in never.reason
+    assert {c.method for c in made.alternatives} == {"keep", "rewind", "unrolled_rewind", "retrain"}
+
+
+def test_what_pilots_that_easy_did_not_hold_is_only_proved(world: dict[str, Any], tmp_path: Path) -> None:
+    whole = known(world, energy=0.0).model_dump()
+    nothing = BudgetPredictor.model_validate({**whole, "pilots": whole["pilots"][:6]})
+    made = plan(world, predictor=nothing, forget=build_forget_set("easiest", world["losses"], size=12))
+    assert (made.method, made.predicted_cost, made.budget_steps) == ("keep", 0.0, 0) and "only the proof" in made.reason
+    changed = plan(world, predictor=nothing, settings=PlanningSettings(keep=False))
+    assert changed.method != "keep"
+    harder = build_forget_set("hardest", world["losses"], size=2)
+    assert float(np.mean(world["losses"].select(harder.record_ids).total)) > nothing.nothing_below
+    assert plan(world, predictor=nothing, forget=harder).method != "keep"
+    ids = world["hard"].record_ids
+    run, new = forget(
+        plan(world, settings=PlanningSettings(method="keep")), world["trajectory"], world["table"],
+        world["table"].without(ids), ids, tmp_path, look_oracles=6, level=0.05, seed=3, facts={},
+    )  # fmt: skip
+    assert new.final.sha256 == world["trajectory"].final.sha256 and not new.kept
+    assert (run.steps_spent, run.cost["unlearning"], run.guarantee, run.looks) == (0, 0.0, "empirical", ())
 
 
 def requests_plan(world: dict[str, Any], requests: dict[str, Any], **settings: Any) -> Any:
     ids = [record for own in requests.values() for record in own]
     forget_set = build_forget_set("records", world["losses"], record_ids=ids)
-    seeing = world["predictor"].model_copy(update={"visible_size": 1, "critical_shares": (0.7, 0.7, 0.7)})
     return make_plan(
-        forget_set, requests, world["losses"], world["trajectory"], seeing, PlanningSettings(**settings),
-        model_version="m 1",
+        forget_set, requests, world["losses"], world["trajectory"], known(world, slope=0.05),
+        PlanningSettings(**settings), model_version="m 1",
     )  # fmt: skip
 
 
 def test_a_request_that_sets_everyones_bill_is_named(world: dict[str, Any]) -> None:
-    """A few records whose loss was spent early, and a few whose loss was spent late: the late ones cost less."""
-    losses, half = world["losses"], len(world["losses"].steps) // 2
-    early = np.argsort(-losses.cumulative[:, half] / losses.total, kind="stable")
-    ids = [losses.record_ids[k] for k in early]
-    made = requests_plan(world, {"early": ids[:6], "late": ids[-3:]})
-    alone = requests_plan(world, {"late": ids[-3:]})
+    losses = world["losses"]
+    ids = [losses.record_ids[k] for k in np.argsort(-losses.total, kind="stable")]
+    middle = ids[len(ids) // 2 :]
+    made = requests_plan(world, {"hard": ids[:6], "usual": middle[:6]})
+    alone = requests_plan(world, {"usual": middle[:6]})
     bills = [words for words in made.warnings if "raises the cost" in words]
     assert made.predicted_cost - alone.predicted_cost >= 0.1
-    assert bills == [w for w in bills if w.startswith("request early") and f"{alone.predicted_cost:.2f}" in w] and bills
+    assert bills == [w for w in bills if w.startswith("request hard") and f"{alone.predicted_cost:.2f}" in w] and bills
     for others in (
-        requests_plan(world, {"a": ids[:3], "b": ids[3:6]}),
-        requests_plan(world, {"early": ids[:6], "late": ids[-3:]}, method="retrain"),
+        requests_plan(world, {"a": middle[:3], "b": middle[3:6]}),
+        requests_plan(world, {"hard": ids[:6], "usual": middle[:6]}, method="retrain"),
     ):
         assert not any("raises the cost" in words for words in others.warnings)
 
@@ -128,33 +189,42 @@ def test_records_far_out_of_the_training_range_are_named(world: dict[str, Any]) 
 
 
 def test_a_cap_a_target_and_lost_checkpoints_give_their_reason(world: dict[str, Any]) -> None:
-    ids = list(world["hard"].record_ids)
+    ids = list(world["losses"].record_ids[:15])
     free = requests_plan(world, {"a": ids})
-    assert free.method == "rewind"
+    assert free.method == "unrolled_rewind"
     capped = requests_plan(world, {"a": ids}, max_cost=0.9 * free.predicted_cost)
     assert capped.method == "retrain" and "over the cap" in capped.reason and "over the cap" in capped.warnings[0]
     trajectory = world["trajectory"]
-    gone = replace(trajectory, checkpoints=tuple(replace(c, destroyed=True) for c in trajectory.checkpoints))
-    left = requests_plan({**world, "trajectory": gone}, {"a": ids})
+    first = trajectory.checkpoints[1].step
+    lost = {"all": lambda step: True, "early": lambda step: step <= first}
+    cut = {
+        name: replace(trajectory, checkpoints=tuple(replace(c, destroyed=gone(c.step)) for c in trajectory.checkpoints))
+        for name, gone in lost.items()
+    }
+    left = requests_plan({**world, "trajectory": cut["all"]}, {"a": ids})
     assert left.method == "retrain" and "earlier deletions destroyed them" in left.reason
+    # What the records moved before a destroyed checkpoint is not known, but a later one can still be gone back to.
+    partly = requests_plan({**world, "trajectory": cut["early"]}, {"a": ids})
+    assert "unrolled_rewind" not in {partly.method, *(c.method for c in partly.alternatives)}
+    assert partly.method == "rewind"
+    with pytest.raises(UsageError, match=r"'unrolled_rewind' is not possible here.*Use retrain"):
+        requests_plan({**world, "trajectory": cut["all"]}, {"a": ids}, method="unrolled_rewind")
 
 
 def test_a_calibration_is_read_at_the_target_and_only_for_what_it_was_made(world: dict[str, Any]) -> None:
-    curve = {0.2: 0.0, 0.4: 0.05, 0.6: 0.15, 0.8: 0.3}
-    fitted = fit_predictor([pilot(curve)], 0.1, 100)
-    assert fitted.at(0.1) is fitted and fitted.at(0.2).critical_shares[0] > fitted.critical_shares[0] + 0.1
+    assert world["predictor"].at(0.1) is world["predictor"] and world["predictor"].at(0.2).target == 0.2
     assert world["predictor"].at(0.3).data_fingerprint == world["predictor"].data_fingerprint
     for update, what in (({"data_fingerprint": "other"}, "data set"), ({"model": {"name": "cnn"}}, "architecture")):
         with pytest.raises(UsageError, match=f"calibration is of another {what}.*expunge calibrate"):
             plan(world, predictor=world["predictor"].model_copy(update=update))
-    capped = world["predictor"].model_copy(update={"visible_size": 1, "critical_shares": (0.3, 0.7, 0.7, 0.7)})
-    free, tight = (plan(world, predictor=capped, settings=PlanningSettings(max_cost=cap)) for cap in (1.0, 0.5))
-    assert tight.budget_steps <= 30 and len(tight.attempts) == 1 and free.budget_steps >= tight.budget_steps
-    small = world["predictor"].model_copy(update={"visible_size": 1})
+    told = known(world)
+    free, tight = (plan(world, predictor=told, settings=PlanningSettings(max_cost=cap)) for cap in (1.0, 0.2))
+    assert len(free.attempts) == len(free.strengths) == 2 and free.attempts[0] > free.attempts[1]
+    assert tight.attempts == free.attempts[:1] and tight.budget_steps < free.budget_steps < 60
     few = build_forget_set("hardest", world["losses"], size=3)
     assert any(
         "extrapolated: 3 records, the pilots had 12" in words
-        for words in plan(world, predictor=small, forget=few).warnings
+        for words in plan(world, predictor=told, forget=few).warnings
     )
 
 
@@ -162,24 +232,6 @@ def test_a_set_that_is_nearly_everything_is_refused(world: dict[str, Any]) -> No
     most = build_forget_set("hardest", world["losses"], size=290)
     with pytest.raises(UsageError, match="leaves 10 of 300"):
         plan(world, forget=most)
-
-
-def pilot(curve: dict[float, float], energy: float = 2.0) -> PilotSet:
-    candidates = tuple(
-        PilotCandidate(
-            method="rewind", amount=int(100 * share), steps=100 - int(100 * share), share_spent=share, excess=left
-        )
-        for share, left in curve.items()
-    )
-    return PilotSet(name="p", size=10, mean_loss=1.0, energy=energy, candidates=candidates)
-
-
-def test_the_critical_share_is_where_the_curve_crosses_the_target() -> None:
-    fitted = fit_predictor([pilot({0.2: 0.0, 0.4: 0.05, 0.6: 0.15, 0.8: 0.3})], 0.1, 100)
-    assert fitted.critical_shares == (pytest.approx(0.5),)
-    odd = fit_predictor([pilot({0.2: 0.12, 0.4: 0.0, 0.6: 0.05, 0.8: 0.3})], 0.1, 100)
-    assert odd.critical_shares[0] > 0.4  # one odd run does not decide
-    assert fit_predictor([pilot({0.5: 0.9}, energy=0.0)], 0.1, 100).safe_share(0.25) is None
 
 
 @pytest.mark.parametrize("method", ["rewind", "fine_tune", "noisy_fine_tune", "l1_sparse", "retrain"])

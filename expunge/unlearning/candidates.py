@@ -1,0 +1,119 @@
+"""Which ways of forgetting does a plan choose from, and what does each cost and leave?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expunge.privacy.forget_sets import ForgetSet
+from expunge.privacy.scores import PrivacyLosses
+from expunge.training import Trajectory
+from expunge.unlearning.methods import METHODS, Procedure, UnrolledRewind
+from expunge.unlearning.pilots import REWINDS, Way
+from expunge.unlearning.plan import Candidate, Document, MethodName
+from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.share_curve import share_before
+
+
+class PlanningSettings(Document):
+    """target: influence and excess that count as forgotten. caution: share of pilots that may have been left with more.
+
+    `method` and `max_cost` (share of retraining) override the choice. keep: whether a model that holds nothing
+    measurable of the records may stay as it is, if the evidence agrees; False always changes it.
+    """
+
+    target: float = 0.10
+    caution: float = 0.25
+    max_cost: float = 1.0
+    keep: bool = True
+    method: MethodName | None = None
+
+
+def make_candidates(
+    forget: ForgetSet,
+    losses: PrivacyLosses,
+    trajectory: Trajectory,
+    predictor: BudgetPredictor | None,
+    settings: PlanningSettings,
+) -> list[Candidate]:
+    """Every way but retraining: those the pilots tried whose checkpoints still exist, and the one that was asked for.
+
+    Without a calibration, a rewind to every checkpoint, of which nothing is known.
+    """
+    procedure = Procedure.of(trajectory)
+    total, size = procedure.config.steps, len(forget.record_ids)
+    points = [c.step for c in trajectory.kept if 0 < c.step < total]
+    if predictor is None:
+        ways = [Way("rewind", point) for point in points]
+    else:
+        ways = [way for way in predictor.ways if _possible(way, trajectory, points)]
+    asked = settings.method
+    if asked is not None and asked not in ("keep", "retrain", *(way.method for way in ways)):
+        ways += _uncalibrated(asked, trajectory, points)
+    made = [_candidate(way, forget, losses, procedure, predictor, settings) for way in ways]
+    mean_loss = mean_loss_of(forget, losses)
+    easy = predictor is not None and 0 < mean_loss <= predictor.nothing_below
+    why = "pilots as easy as this held nothing measurable" if easy else "pilots as hard as this were remembered"
+    if predictor is None:
+        why = "no calibration for this model: whether anything was remembered is unknown"
+    elif not settings.keep:
+        easy, why = False, "the settings ask for a changed model (planning.keep)"
+    keep = Candidate(method="keep", steps=0, cost=METHODS["keep"].cost(procedure, 0, size), allowed=easy, why=why)
+    return [keep, *made]
+
+
+def _possible(way: Way, trajectory: Trajectory, points: list[int]) -> bool:
+    """Whether the checkpoints that `way` reads still exist."""
+    if way.method not in REWINDS:
+        return True
+    if way.amount not in points:
+        return False
+    return way.strength is None or not any(c.destroyed for c in trajectory.checkpoints if c.step <= way.amount)
+
+
+def _uncalibrated(asked: MethodName, trajectory: Trajectory, points: list[int]) -> list[Way]:
+    """A method that calibration did not try, or of which no checkpoint is left, as it would be run if asked for."""
+    if asked == "rewind":
+        return [Way(asked, point) for point in points]
+    if asked == "unrolled_rewind":
+        strength = UnrolledRewind().strength
+        return [way for p in points if _possible(way := Way(asked, p, strength), trajectory, points)]
+    return [Way(asked, Procedure.of(trajectory).config.steps)]
+
+
+def _candidate(
+    way: Way,
+    forget: ForgetSet,
+    losses: PrivacyLosses,
+    procedure: Procedure,
+    predictor: BudgetPredictor | None,
+    settings: PlanningSettings,
+) -> Candidate:
+    total = procedure.config.steps
+    back = way.method in REWINDS
+    steps = total - way.amount if back else way.amount
+    share = share_before(losses, forget.record_ids, way.amount) if back else None
+    expected, interval, allowed = None, None, False
+    if predictor is None:
+        why = "no calibration for this model: what it would leave is unknown"
+    elif way not in predictor.ways:
+        why = "calibration has no pilots of it"
+        if METHODS[way.method].baseline:
+            why = "a baseline to compare with, not calibrated"
+        why += ": it runs until a look passes or its budget is spent" if not back else ""
+    elif (found := predictor.expected(way, mean_loss_of(forget, losses), settings.caution)) is None:
+        why, allowed = "no pilot set left anything measurable in the original", True
+    else:
+        expected, allowed = found.value, found.cautious <= settings.target
+        interval = None if found.low is None or found.high is None else (found.low, found.high)
+        left = f"{max(0.0, found.value):.0%} of the influence is predicted to be left"
+        why = f"{left}, with caution {max(0.0, found.cautious):.0%}"
+    return Candidate(
+        method=way.method, rewind_step=way.amount if back else None, strength=way.strength, steps=steps,
+        cost=METHODS[way.method].cost(procedure, steps, len(forget.record_ids)), share_spent=share,
+        predicted_left=expected, left_interval=interval, allowed=allowed, why=why,
+    )  # fmt: skip
+
+
+def mean_loss_of(forget: ForgetSet, losses: PrivacyLosses) -> float:
+    """Mean privacy loss of the forget set's records: what predictions go by."""
+    return float(np.mean(losses.select(forget.record_ids).total))
