@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.data import RecordTable
+from expunge.errors import UsageError
 from expunge.evaluation.confidence import phi
-from expunge.evaluation.influence import model_influence
 from expunge.evaluation.inputs import PlantedSet
 from expunge.evaluation.planted import planted_standing
 from expunge.evaluation.settings import EvaluationSettings
@@ -25,6 +25,7 @@ from expunge.training import StackedJob, Trajectory, predict, train_stacked
 from expunge.training.randomness import derived_seed
 from expunge.training.stacked import Start, stacked_states
 from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.pilot_energies import PilotReference
 from expunge.unlearning.pilots import REWINDS, PilotCandidate, PilotSet, Way
 from expunge.unlearning.plan import Document, MethodName
 from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
@@ -48,7 +49,7 @@ class CalibrationSettings(Document):
     oracles: int = 10
     runs: int = 2
     rewind_shares: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
-    strengths: tuple[float, ...] = (0.3, 0.45, 0.6)
+    strengths: tuple[float, ...] = (0.3, 0.6, 0.9)
     fine_tune_shares: tuple[float, ...] = (0.25, 0.5)
     folds: int = 4
     repeats: int = 2
@@ -73,15 +74,17 @@ class PlantedOutputs:
 
 
 def pilot_sets(losses: PrivacyLosses, settings: CalibrationSettings, seed: int) -> dict[str, tuple[str, ...]]:
-    """One random set from each bin of difficulty and one from all records, by name."""
+    """One random set from each bin of difficulty and one from all other records, by name; no two share a record."""
     order = np.argsort(-losses.total, kind="stable")
     n = len(order)
     rng = np.random.default_rng(derived_seed(seed, "pilots"))
-    sets = {}
+    sets, used = {}, np.empty(0, dtype=np.int64)
     spans = [*zip(settings.bins[:-1], settings.bins[1:], strict=True), (0.0, 100.0)]
     for low, high in spans:
         span = order[int(n * low / 100) : max(int(n * high / 100), int(n * low / 100) + 1)]
-        rows = rng.choice(span, size=min(settings.set_size, len(span)), replace=False)
+        free = span[~np.isin(span, used)]
+        rows = rng.choice(free, size=min(settings.set_size, len(free)), replace=False)
+        used = np.concatenate([used, rows])
         name = "random" if (low, high) == (0.0, 100.0) and len(spans) > 1 else f"hardest {low:g} to {high:g} %"
         sets[name] = tuple(losses.record_ids[i] for i in sorted(rows))
     return sets
@@ -130,6 +133,8 @@ def calibrate(
     ends = np.cumsum([counts[name] for name in names])
     oracles = dict(zip(names, np.split(logits, ends[:-1]), strict=True))
 
+    targets = table.targets
+    references = {name: _reference(name, forget, oracles, targets) for name in names}
     measured: dict[str, list[PilotCandidate]] = {name: [] for name in names}
     ways = candidate_ways(trajectory, settings)
     points = sorted({way.amount for way in ways if way.strength is not None})
@@ -138,7 +143,7 @@ def calibrate(
         runs = _unlearn_all(trajectory, procedure, table, way, retain, pushes, settings.runs, seed, report)
         steps = STEPS_TAKEN[way.method](procedure.config.steps, way.amount)
         for name in names:
-            left = [_left(run, original, oracles[name], table.targets, forget[name]) for run in runs[name]]
+            influence, excess = references[name].left(phi(runs[name][:, forget[name]], targets[forget[name]]))
             measured[name].append(
                 PilotCandidate(
                     method=way.method,
@@ -147,8 +152,8 @@ def calibrate(
                     steps=steps,
                     cost=METHODS[way.method].cost(procedure, steps, len(forget[name])),
                     share_spent=share_before(losses, sets[name], way.amount) if way.method in REWINDS else None,
-                    excess=float(np.median([excess for _, excess in left])),
-                    influence=float(np.median([influence for influence, _ in left])),
+                    excess=excess,
+                    influence=influence,
                 )
             )
     pilots = [
@@ -156,7 +161,7 @@ def calibrate(
             name=name,
             size=len(forget[name]),
             mean_loss=float(np.mean(losses.select(sets[name]).total)),
-            energy=_energy(original, oracles[name], table.targets, forget[name]),
+            energy=references[name].energy,
             candidates=tuple(measured[name]),
         )
         for name in names
@@ -247,22 +252,23 @@ def _visible_size(planted: PlantedOutputs, level: float) -> int | None:
     return None
 
 
-def _left(
-    run: NDArray[np.float32],
-    original: NDArray[np.float32],
-    oracles: NDArray[np.float32],
+def _reference(
+    name: str,
+    forget: Mapping[str, NDArray[np.int64]],
+    oracles: Mapping[str, NDArray[np.float32]],
     targets: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> tuple[float, float]:
-    """(influence, excess) of one run; zeros where the original had nothing to lose (METHOD section 7)."""
-    y = targets[rows]
-    result = model_influence(phi(run[rows], y), phi(oracles[:, rows], y), phi(original[rows], y))
-    return result.influence or 0.0, result.excess or 0.0
+) -> PilotReference:
+    """What a pilot set's energies are measured with: its own oracles, and those of the sets apart from it.
 
-
-def _energy(
-    original: NDArray[np.float32], oracles: NDArray[np.float32], targets: NDArray[np.int64], rows: NDArray[np.int64]
-) -> float:
+    Oracles of a set that shares records with it are left out; without any other, the set's own half would be all there
+    is, so a calibration needs two sets apart.
+    """
+    rows = forget[name]
     y = targets[rows]
-    of_original = phi(original[rows], y)
-    return float(model_influence(of_original, phi(oracles[:, rows], y), of_original).energy)
+    own = phi(oracles[name][:, rows], y)
+    apart = [other for other in forget if other != name and not np.intersect1d(rows, forget[other]).size]
+    if not apart:
+        raise UsageError(
+            f"Every other pilot set shares records with {name!r}.", "Give calibration.bins more edges, or smaller sets."
+        )
+    return PilotReference.of(own, phi(np.concatenate([oracles[other][:, rows] for other in apart]), y))

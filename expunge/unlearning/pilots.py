@@ -20,7 +20,7 @@ class Way(NamedTuple):
 
 
 class PilotCandidate(Document):
-    """One way in which a pilot set was forgotten, and the influence and excess it left (medians over runs).
+    """One way in which a pilot set was forgotten, and the influence and excess it left, over all runs.
 
     cost: in retrainings, as `Method.cost` counts it. Influence is the sharper of the two figures: excess is the square
     of what is left (docs/adr/0005).

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from expunge.errors import UsageError
 from expunge.training import Trajectory
 from expunge.unlearning.laws import LawFit, compare_laws
-from expunge.unlearning.pilots import PilotSet, Way, left
+from expunge.unlearning.left_surface import Surface, trust
+from expunge.unlearning.pilots import REWINDS, PilotSet, Way
 from expunge.unlearning.plan import Document
 
 Array = NDArray[np.float64]
-# From this many measurable pilots on, what is left may depend on the loss; of fewer the mean is taken.
-ENOUGH_FOR_A_SLOPE = 8
+# Strengths of unrolled rewinds are interpolated this finely.
+STRENGTH_STEP = 0.1
 # A share of the pilots at least as easy may have held something where "nothing to forget" is predicted.
 WRONGLY_NOTHING = 0.1
 # Below 19 nothing can be said at 90 % (METHOD section 6, conformal intervals).
@@ -35,8 +36,8 @@ COVERAGE = 0.9
 class Expected:
     """What a way is predicted to leave of the original's influence, as a share of it.
 
-    value: the best guess. cautious: not exceeded by the share of pilots that the plan's caution asks for. low, high:
-    the conformal interval at 90 %, simultaneous over all ways; None with too few pilots.
+    value: the best guess. cautious: exceeded by no more of the pilots than the plan's caution allows. low, high: the
+    conformal interval at 90 % of what would be measured on such a set, over all ways at once; None with too few pilots.
     """
 
     value: float
@@ -83,10 +84,20 @@ class BudgetPredictor(Document):
 
     @cached_property
     def ways(self) -> dict[Way, float]:
-        """Every way that all measurable pilots tried, with its cost, cheapest first."""
+        """Every way that is predicted for, with its cost, cheapest first.
+
+        Those that all measurable pilots tried, and unrolled rewinds of the strengths between those tried.
+        """
         tried = [{c.way: c.cost for c in p.candidates} for p in self.measurable or self.pilots]
         common = set.intersection(*map(set, tried)) if tried else set()
-        return {way: tried[0][way] for way in sorted(common, key=lambda w: (tried[0][w], w))}
+        found = {way: tried[0][way] for way in common}
+        for way in common:
+            if way.strength is not None:
+                most = max(w.strength or 0.0 for w in common if w.amount == way.amount)
+                steps = round((most - way.strength) / STRENGTH_STEP)
+                between = [round(way.strength + k * STRENGTH_STEP, 2) for k in range(1, steps)]
+                found |= {Way(way.method, way.amount, strength): tried[0][way] for strength in between}
+        return {way: found[way] for way in sorted(found, key=lambda w: (found[w], w.amount, w.method, w.strength or 0))}
 
     @cached_property
     def nothing_below(self) -> float:
@@ -121,15 +132,27 @@ class BudgetPredictor(Document):
 
         caution: share of the pilots that may have been left with more than is said.
         """
-        fit = self._fits.get(way)
-        if fit is None:
+        surface = self._surfaces.get(_point(way))
+        if surface is None or way not in self.ways:
             return None
-        value = fit.left(mean_loss)
-        margin = max(0.0, float(np.quantile(fit.misses, 1 - caution))) if len(fit.misses) else 0.0
+        value = surface.at(way.strength or 0.0, mean_loss)
+        column = _column(surface, way)
+        margin = max(0.0, _weighted_quantile(self._scores(surface)[:, column], self._trust, 1 - caution))
         low, high = self._band
-        if low is None or high is None or not fit.scale:
+        spread = self._spreads(surface)[column] / math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
+        if low is None or high is None or not spread:
             return Expected(value, value + margin, None, None)
-        return Expected(value, value + margin, value - low * fit.scale, value + high * fit.scale)
+        return Expected(value, value + margin, value - low * spread, value + high * spread)
+
+    def energy_at(self, mean_loss: float) -> float:
+        """S_o/m that training should leave of a set of this mean loss: no less for a harder one."""
+        from sklearn.isotonic import IsotonicRegression
+
+        if not self.pilots:
+            return 0.0
+        law = IsotonicRegression(out_of_bounds="clip")
+        law.fit([p.mean_loss for p in self.pilots], [p.energy for p in self.pilots])
+        return float(law.predict([mean_loss])[0])
 
     def cheapest(self, mean_loss: float, caution: float) -> Way | None:
         """The cheapest way that should meet the target for a set of this mean loss; None where only retraining does."""
@@ -141,72 +164,66 @@ class BudgetPredictor(Document):
         return min(enough)[2] if enough else None
 
     @cached_property
-    def _fits(self) -> dict[Way, _Fit]:
+    def _surfaces(self) -> dict[tuple[str, int], Surface]:
+        """By point: a plain and an unrolled rewind to one checkpoint lie on one surface."""
         known = [*self.measurable, *(p for p in self.spent if p.measurable)]
-        if not self.measurable:
-            return {}
-        return {way: _Fit.of(way, known, self.measurable) for way in self.ways}
+        tried = {c.way for p in self.measurable for c in p.candidates} & set(self.ways)
+        points = {_point(way) for way in tried}
+        return {
+            point: Surface.through(
+                sorted((w for w in tried if _point(w) == point), key=lambda w: w.strength or 0.0),
+                known,
+                len(self.measurable),
+            )
+            for point in points
+        }
+
+    @cached_property
+    def _trust(self) -> Array:
+        return trust(np.array([p.energy for p in self.measurable]))
+
+    def _scores(self, surface: Surface) -> Array:
+        """Misses of the pilots, [pilots, ways], as if all had been measured alike."""
+        scores: Array = np.nan_to_num(surface.misses * np.sqrt(self._trust)[:, None])
+        return scores
+
+    def _spreads(self, surface: Surface) -> Array:
+        return np.asarray(np.sqrt(np.mean(self._scores(surface) ** 2, axis=0)))
 
     @cached_property
     def _band(self) -> tuple[float | None, float | None]:
-        """How many scales below and above its prediction a pilot's worst way lay, at the conformal level.
+        """How many spreads below and above its prediction a pilot's worst way lay, at the conformal level.
 
         The score of a pilot is the largest over all ways, so that the way that is chosen is covered too. Predictions
         leave the pilot out (cross-conformal).
         """
         count = len(self.measurable)
-        fits = [fit for fit in self._fits.values() if fit.scale]
-        if count < FEWEST_FOR_COVERAGE or not fits:
+        parts = [
+            self._scores(surface) / spreads
+            for surface in self._surfaces.values()
+            if (spreads := self._spreads(surface)).all()
+        ]
+        if count < FEWEST_FOR_COVERAGE or not parts:
             return None, None
-        scores = np.array([fit.misses / fit.scale for fit in fits])
+        scores = np.concatenate(parts, axis=1)
         rank = min(count, math.ceil((count + 1) * (1 + COVERAGE) / 2)) - 1
-        return float(np.sort(-scores.min(axis=0))[rank]), float(np.sort(scores.max(axis=0))[rank])
+        return float(np.sort(-scores.min(axis=1))[rank]), float(np.sort(scores.max(axis=1))[rank])
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Influence and excess of one way over the logarithm of the mean loss; `misses`: pilots left out, in their order.
-
-    Sets on which the original's influence is large say most about a share of it: they weigh as their energy, up to 1.
-    """
-
-    influence: Array
-    excess: Array
-    misses: Array
-
-    @classmethod
-    def of(cls, way: Way, known: Sequence[PilotSet], pilots: Sequence[PilotSet]) -> _Fit:
-        results = [next((c for c in p.candidates if c.way == way), None) for p in known]
-        rows = [(p, c) for p, c in zip(known, results, strict=True) if c is not None]
-        x = np.log([max(p.mean_loss, 1e-12) for p, _ in rows])
-        weight = np.array([min(p.energy, 1.0) for p, _ in rows])
-        y = np.array([[c.influence, c.excess] for _, c in rows])
-        full = _weighted_line(x, y, weight)
-        misses = []
-        for k in range(len(pilots)):
-            others = np.arange(len(rows)) != k
-            if not others.any():
-                break
-            line = _weighted_line(x[others], y[others], weight[others])
-            misses.append(left(*y[k]) - left(*(line @ [1.0, x[k]])))
-        return cls(full[0], full[1], np.array(misses))
-
-    @property
-    def scale(self) -> float:
-        return float(np.sqrt(np.mean(self.misses**2))) if len(self.misses) else 0.0
-
-    def left(self, mean_loss: float) -> float:
-        at = np.array([1.0, math.log(max(mean_loss, 1e-12))])
-        return left(float(self.influence @ at), float(self.excess @ at))
+def _point(way: Way) -> tuple[str, int]:
+    return ("rewind" if way.method in REWINDS else way.method, way.amount)
 
 
-def _weighted_line(x: Array, y: Array, weight: Array) -> Array:
-    """Coefficients [2, 2] of (1, x) for influence and excess; a constant while there are few."""
-    if len(x) < ENOUGH_FOR_A_SLOPE or np.ptp(x) == 0:
-        return np.column_stack([np.average(y, axis=0, weights=weight), np.zeros(2)])
-    root = np.sqrt(weight)[:, None]
-    found: Array = np.linalg.lstsq(root * np.column_stack([np.ones(len(x)), x]), root * y, rcond=None)[0].T
-    return found
+def _column(surface: Surface, way: Way) -> int:
+    """The way that was tried whose strength is nearest."""
+    wanted = way.strength or 0.0
+    return min(range(len(surface.ways)), key=lambda k: abs((surface.ways[k].strength or 0.0) - wanted))
+
+
+def _weighted_quantile(values: Array, weights: Array, share: float) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][min(np.searchsorted(reached, share * reached[-1]), len(values) - 1)])
 
 
 def fit_predictor(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.unlearning.laws import compare_laws
+from expunge.unlearning.left_surface import trust
 from expunge.unlearning.pilots import PilotCandidate, PilotSet, Way, left
 from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
 
@@ -55,9 +56,37 @@ def test_beyond_the_oracle_counts_as_left_and_excess_too() -> None:
     assert fitted([pilot(1.0, 0.0, excess=0.3)]).expected(Way("rewind", 50), 1.0, 0.25).value == pytest.approx(0.3)
 
 
-def test_easy_energies_weigh_less() -> None:
+def test_sets_of_which_much_was_remembered_weigh_more() -> None:
     mixed = [pilot(1.0, 0.0, energy=5.0), pilot(1.0, 1.0, energy=0.5)]
-    assert fitted(mixed).expected(Way("rewind", 50), 1.0, 0.5).value == pytest.approx(0.5 / 1.5)
+    assert trust(1.0) == 0.5 and trust(-1.0) == 0.0
+    value = fitted(mixed).expected(Way("rewind", 50), 1.0, 0.5).value
+    assert value == pytest.approx(float(trust(0.5) / (trust(0.5) + trust(5.0))))
+
+
+def test_strengths_between_those_tried_are_interpolated() -> None:
+    ways = {Way("rewind", 50): 0.5, **{Way("unrolled_rewind", 50, s): 0.52 for s in (0.3, 0.6, 0.9)}}
+    candidates = tuple(
+        PilotCandidate(
+            method=way.method, amount=way.amount, strength=way.strength, steps=50, cost=cost,
+            influence=0.6 - s, excess=0.5 - 1.4 * s + s**2,
+        )
+        for way, cost in ways.items()
+        for s in [way.strength or 0.0]
+    )  # fmt: skip
+    told = fitted([PilotSet(name="p", size=10, mean_loss=1.0, energy=2.0, candidates=candidates)] * 3)
+    strengths = [way.strength for way in told.ways if way.strength]
+    assert strengths == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    for strength, value in ((0.3, 0.3), (0.5, 0.1), (0.7, 0.1), (0.8, 0.2)):
+        way = next(w for w in told.ways if w.strength == pytest.approx(strength))
+        assert told.expected(way, 1.0, 0.5).value == pytest.approx(value, abs=1e-6)
+    assert told.expected(Way("unrolled_rewind", 50, 1.0), 1.0, 0.5) is None  # beyond what was tried
+    assert told.cheapest(1.0, 0.5).strength == pytest.approx(0.6)
+
+
+def test_the_energy_of_a_set_is_read_off_the_pilots() -> None:
+    told = fitted([pilot(float(k), 0.0, energy=float(k) / 10) for k in (1, 2, 4, 8)])
+    assert told.energy_at(0.1) == pytest.approx(0.1) and told.energy_at(99.0) == pytest.approx(0.8)
+    assert told.energy_at(3.0) == pytest.approx(0.3)
 
 
 def test_caution_is_a_share_of_the_pilots() -> None:
@@ -99,8 +128,8 @@ def test_intervals_need_pilots_and_cover_new_sets_in_all_ways_at_once() -> None:
             inside.append(all(held))
     # 1,000 sets under 40 calibrations of 40: the share covered is 90 % give or take the calibrations' own spread.
     assert 0.87 <= np.mean(inside) <= 0.97
-    apart = np.mean([fitted([draw() for _ in range(40)])._band[1] for _ in range(10)])
-    assert apart > 1.9  # for one way alone it would be 1.6
+    bands = [fitted([draw() for _ in range(40)])._band[1] for _ in range(10)]
+    assert np.mean(bands) > 1.9  # for one way alone it would be 1.6
 
 
 def test_spent_runs_join_the_fit_but_not_the_intervals() -> None:
@@ -112,7 +141,7 @@ def test_spent_runs_join_the_fit_but_not_the_intervals() -> None:
     way, other = Way("rewind", 50), Way("unrolled_rewind", 80, 0.5)
     assert more.expected(way, 1.0, 0.25).value == pytest.approx(told.expected(way, 1.0, 0.25).value / 2, rel=0.02)
     assert more.expected(other, 1.0, 0.25) == told.expected(other, 1.0, 0.25)
-    assert len(more._fits[way].misses) == len(told._fits[way].misses) == 20
+    assert more._surfaces["rewind", 50].misses.shape == told._surfaces["rewind", 50].misses.shape == (20, 1)
 
 
 @settings(max_examples=30, deadline=None)
