@@ -67,7 +67,7 @@ class CalibrationConfig(Strict):
     set_size: int = Field(default=40, gt=0)
     oracles: int = Field(default=10, ge=4)
     runs: int = Field(default=2, ge=1)
-    rewind_shares: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    rewind_shares: tuple[float, ...] = (0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
     strengths: tuple[float, ...] = (0.3, 0.6, 0.9)
     fine_tune_shares: tuple[float, ...] = (0.25, 0.5)
     folds: int = Field(default=4, ge=2)

@@ -24,6 +24,7 @@ from expunge.privacy.scores import PrivacyLosses
 from expunge.training import StackedJob, Trajectory, predict, train_stacked
 from expunge.training.randomness import derived_seed
 from expunge.training.stacked import Start, stacked_states
+from expunge.unlearning.gate_trial import GateTrial
 from expunge.unlearning.methods import METHODS, Procedure
 from expunge.unlearning.pilot_energies import PilotReference
 from expunge.unlearning.pilots import REWINDS, PilotCandidate, PilotSet, Way
@@ -48,7 +49,7 @@ class CalibrationSettings(Document):
     set_size: int = 40
     oracles: int = 10
     runs: int = 2
-    rewind_shares: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    rewind_shares: tuple[float, ...] = (0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
     strengths: tuple[float, ...] = (0.3, 0.6, 0.9)
     fine_tune_shares: tuple[float, ...] = (0.25, 0.5)
     folds: int = 4
@@ -56,6 +57,7 @@ class CalibrationSettings(Document):
 
 
 TUNED: tuple[MethodName, ...] = ("fine_tune", "noisy_fine_tune")
+FEWEST_FOR_A_RANK = 19
 SIZES = (1, 2, 3, 5, 8, 12, 20, 30, 40)
 
 
@@ -135,6 +137,14 @@ def calibrate(
 
     targets = table.targets
     references = {name: _reference(name, forget, oracles, targets) for name in names}
+    hardest = names[0]
+    trial = None
+    if counts[hardest] >= FEWEST_FOR_A_RANK:
+        apart = [name for name in names if not np.intersect1d(forget[name], forget[hardest]).size]
+        trial = GateTrial(
+            oracles[hardest], np.concatenate([oracles[name] for name in apart]), targets, forget[hardest],
+            np.setdiff1d(rows, np.concatenate(list(forget.values()))), level, seed,
+        )  # fmt: skip
     measured: dict[str, list[PilotCandidate]] = {name: [] for name in names}
     ways = candidate_ways(trajectory, settings)
     points = sorted({way.amount for way in ways if way.strength is not None})
@@ -154,6 +164,7 @@ def calibrate(
                     share_spent=share_before(losses, sets[name], way.amount) if way.method in REWINDS else None,
                     excess=excess,
                     influence=influence,
+                    passes=trial.passes(runs[name]) if trial is not None and name == hardest else None,
                 )
             )
     pilots = [
@@ -166,7 +177,6 @@ def calibrate(
         )
         for name in names
     ]
-    hardest = names[0]
     own = oracles[hardest][:, forget[hardest]]
     planted = PlantedOutputs(
         record_ids=sets[hardest],

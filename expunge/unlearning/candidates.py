@@ -103,10 +103,12 @@ def _candidate(
     elif (found := predictor.expected(way, mean_loss_of(forget, losses), settings.caution)) is None:
         why, allowed = "no pilot set left anything measurable in the original", True
     else:
-        expected, allowed = found.value, found.cautious <= settings.target
+        expected, allowed = found.value, predictor.meets(way, found, mean_loss_of(forget, losses))
         interval = None if found.low is None or found.high is None else (found.low, found.high)
         left = f"{max(0.0, found.value):.0%} of the influence is predicted to be left"
         why = f"{left}, with caution {max(0.0, found.cautious):.0%}"
+        if found.cautious <= settings.target and not allowed:
+            why += "; but the gate saw what was left of pilots remembered this strongly"
     return Candidate(
         method=way.method, rewind_step=way.amount if back else None, strength=way.strength, steps=steps,
         cost=METHODS[way.method].cost(procedure, steps, len(forget.record_ids)), share_spent=share,

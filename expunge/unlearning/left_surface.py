@@ -72,11 +72,11 @@ class Surface:
                 misses[k, ways.index(rows[row][1])] = left(*y[row]) - left(*told[row])
         return cls(tuple(ways), curved, sloped, _solve(design, y, weight), misses)
 
-    def at(self, strength: float, mean_loss: float) -> float:
-        """What counts against the target after a rewind of this strength, for a set of this mean loss."""
+    def at(self, strength: float, mean_loss: float) -> tuple[float, float]:
+        """(influence, excess) after a rewind of this strength, for a set of this mean loss."""
         x = np.array([math.log(max(mean_loss, 1e-12))])
         influence, excess = self.coefficients @ _design(np.array([strength]), x, self.curved, self.sloped)[0]
-        return left(float(influence), float(excess))
+        return float(influence), float(excess)
 
 
 def _design(strength: Array, x: Array, curved: bool, sloped: bool) -> Array:

@@ -22,7 +22,8 @@ class Way(NamedTuple):
 class PilotCandidate(Document):
     """One way in which a pilot set was forgotten, and the influence and excess it left, over all runs.
 
-    cost: in retrainings, as `Method.cost` counts it. Influence is the sharper of the two figures: excess is the square
+    cost: in retrainings, as `Method.cost` counts it. passes: share of the runs that the gate's distance let pass, where
+    it was tried (``gate_trial``). Influence is the sharper of the two figures: excess is the square
     of what is left (docs/adr/0005).
     """
 
@@ -34,6 +35,7 @@ class PilotCandidate(Document):
     share_spent: float | None = None
     excess: float
     influence: float = 0.0
+    passes: float | None = None
 
     @property
     def way(self) -> Way:
@@ -42,6 +44,11 @@ class PilotCandidate(Document):
     @property
     def left(self) -> float:
         return left(self.influence, self.excess)
+
+
+def energy_left(influence: float, excess: float, energy: float) -> float:
+    """What is left in units of the oracles' variance a record, at least what the influence says: never negative."""
+    return max(0.0, excess, influence**2) * max(0.0, energy)
 
 
 def left(influence: float, excess: float) -> float:

@@ -19,7 +19,7 @@ from expunge.errors import UsageError
 from expunge.training import Trajectory
 from expunge.unlearning.laws import LawFit, compare_laws
 from expunge.unlearning.left_surface import Surface, trust
-from expunge.unlearning.pilots import REWINDS, PilotSet, Way
+from expunge.unlearning.pilots import REWINDS, PilotSet, Way, energy_left, left
 from expunge.unlearning.plan import Document
 
 Array = NDArray[np.float64]
@@ -30,18 +30,23 @@ WRONGLY_NOTHING = 0.1
 # Below 19 nothing can be said at 90 % (METHOD section 6, conformal intervals).
 FEWEST_FOR_COVERAGE = 19
 COVERAGE = 0.9
+PASSES_NEEDED = 0.8
+# From this share of its energy on, a set is like the one that the gate was tried on.
+LIKE_THE_TRIED = 0.5
 
 
 @dataclass(frozen=True)
 class Expected:
     """What a way is predicted to leave of the original's influence, as a share of it.
 
-    value: the best guess. cautious: exceeded by no more of the pilots than the plan's caution allows. low, high: the
+    value: the best guess. cautious: exceeded by no more of the pilots than the plan's caution allows. energy: the same
+    in units of the oracles' variance, which is what the gate can see. low, high: the
     conformal interval at 90 % of what would be measured on such a set, over all ways at once; None with too few pilots.
     """
 
     value: float
     cautious: float
+    energy: float
     low: float | None
     high: float | None
 
@@ -135,14 +140,57 @@ class BudgetPredictor(Document):
         surface = self._surfaces.get(_point(way))
         if surface is None or way not in self.ways:
             return None
-        value = surface.at(way.strength or 0.0, mean_loss)
+        influence, excess = surface.at(way.strength or 0.0, mean_loss)
+        value, energy = left(influence, excess), energy_left(influence, excess, self.energy_at(mean_loss))
         column = _column(surface, way)
         margin = max(0.0, _weighted_quantile(self._scores(surface)[:, column], self._trust, 1 - caution))
         low, high = self._band
         spread = self._spreads(surface)[column] / math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
         if low is None or high is None or not spread:
-            return Expected(value, value + margin, None, None)
-        return Expected(value, value + margin, value - low * spread, value + high * spread)
+            return Expected(value, value + margin, energy, None, None)
+        return Expected(value, value + margin, energy, value - low * spread, value + high * spread)
+
+    def meets(self, way: Way, expected: Expected, mean_loss: float) -> bool:
+        """Whether the target is met, and no more is left than the gate lets pass.
+
+        On sets like the one that the gate was tried on, the way itself must have passed there too, or the one of the
+        nearest strength.
+        """
+        unseen = self.unseen_energy
+        if expected.cautious > self.target or (unseen is not None and expected.energy > unseen):
+            return False
+        tried, energy = self._gate_trials
+        if not tried or self.energy_at(mean_loss) < LIKE_THE_TRIED * energy:
+            return True
+        near = [(abs((own.strength or 0.0) - (way.strength or 0.0)), p) for own, p in tried.items()
+                if (own.method, own.amount) == (way.method, way.amount)]  # fmt: skip
+        return bool(near) and min(near)[1] >= PASSES_NEEDED
+
+    @cached_property
+    def _gate_trials(self) -> tuple[dict[Way, float], float]:
+        """Passes by way on the pilot set that the gate was tried on, and that set's energy."""
+        for pilot in self.pilots:
+            tried = {c.way: c.passes for c in pilot.candidates if c.passes is not None}
+            if tried:
+                return tried, pilot.energy
+        return {}, 0.0
+
+    @cached_property
+    def unseen_energy(self) -> float | None:
+        """Energy that may be left for the gate to let four runs of five pass; None where that was not tried."""
+        from sklearn.isotonic import IsotonicRegression
+
+        tried = [
+            (energy_left(c.influence, c.excess, p.energy), c.passes)
+            for p in self.pilots
+            for c in p.candidates
+            if c.passes is not None
+        ]
+        if not tried:
+            return None
+        energies, passes = np.array(sorted(tried)).T
+        smooth = IsotonicRegression(increasing=False).fit_transform(energies, passes)
+        return float(energies[smooth >= PASSES_NEEDED].max(initial=0.0))
 
     def energy_at(self, mean_loss: float) -> float:
         """S_o/m that training should leave of a set of this mean loss: no less for a harder one."""
@@ -159,7 +207,7 @@ class BudgetPredictor(Document):
         enough = [
             (cost, expected.value, way)
             for way, cost in self.ways.items()
-            if (expected := self.expected(way, mean_loss, caution)) is not None and expected.cautious <= self.target
+            if (expected := self.expected(way, mean_loss, caution)) is not None and self.meets(way, expected, mean_loss)
         ]
         return min(enough)[2] if enough else None
 

@@ -83,6 +83,33 @@ def test_strengths_between_those_tried_are_interpolated() -> None:
     assert told.cheapest(1.0, 0.5).strength == pytest.approx(0.6)
 
 
+def gate_tried(passes: dict[float, float], energy: float = 10.0) -> PilotSet:
+    """A hard set: unrolled rewinds to 50 of these strengths pass that often; the worst leave an excess of 0.03."""
+    candidates = tuple(
+        PilotCandidate(
+            method="unrolled_rewind", amount=50, strength=strength, steps=50, cost=0.5,
+            excess=0.03 - 0.02 * share + 0.001 * strength, passes=share,
+        )
+        for strength, share in passes.items()
+    )  # fmt: skip
+    return PilotSet(name="hard", size=10, mean_loss=100.0, energy=energy, candidates=candidates)
+
+
+def test_what_the_gate_saw_on_the_hardest_pilot_is_not_planned_for_its_like() -> None:
+    told = fitted([gate_tried({0.3: 0.0, 0.6: 1.0, 0.9: 1.0})])
+    seen, unseen = (Way("unrolled_rewind", 50, s) for s in (0.3, 0.6))
+    for loss, way, wanted in ((100.0, seen, False), (100.0, unseen, True)):
+        assert told.meets(way, told.expected(way, loss, 0.25), loss) == wanted
+    assert told.cheapest(100.0, 0.25).strength > 0.45  # nearer to the strength that passed
+    easier = fitted([gate_tried({0.3: 0.0, 0.6: 1.0, 0.9: 1.0}), pilot(1.0, 0.0, energy=3.0)])
+    assert easier.unseen_energy == pytest.approx(0.109)
+    blocked = fitted([gate_tried({0.3: 0.0, 0.6: 0.0})])
+    assert blocked.unseen_energy == 0.0 and blocked.cheapest(100.0, 0.25) is None
+    free = gate_tried({0.3: 0.0})
+    free = free.model_copy(update={"candidates": tuple(c.model_copy(update={"passes": None}) for c in free.candidates)})
+    assert fitted([free]).unseen_energy is None and fitted([free]).cheapest(100.0, 0.25) is not None
+
+
 def test_the_energy_of_a_set_is_read_off_the_pilots() -> None:
     told = fitted([pilot(float(k), 0.0, energy=float(k) / 10) for k in (1, 2, 4, 8)])
     assert told.energy_at(0.1) == pytest.approx(0.1) and told.energy_at(99.0) == pytest.approx(0.8)
