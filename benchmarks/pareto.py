@@ -3,8 +3,8 @@
     python benchmarks/pareto.py digits --json docs/adaptive.json      resumable
     python benchmarks/pareto.py --report docs/adaptive.json           the tables of docs/adaptive.md
 
-On disjoint forget sets of every difficulty, the same for all methods: five originals, ten oracles a set. Every second
-set calibrates the planner, the others are measured. Finished parts lie in --cache under a hash of what they depend on.
+On the same forget sets for all methods: five originals, ten oracles a set. Sixty other sets calibrate the planner, on
+two of the originals. Finished parts lie in --cache under a hash of what they depend on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 from evidence_worlds import World
 from pareto_runs import (
+    CALIBRATED,
+    CALIBRATION_SETS,
     COSTS,
+    DEAREST_UNROLLED,
+    HARDEST_SETS,
+    MEASURED_SETS,
     ORACLES,
     ORIGINALS,
     PUBLISHED,
     PUBLISHED_COSTS,
-    SET_SIZE,
+    RANDOM_SETS,
+    SIZES,
+    STRENGTHS,
     Part,
     Runs,
     forget_sets,
@@ -39,17 +46,24 @@ from pareto_runs import (
     workspace,
 )
 from pareto_runs import originals as train_originals
-from pareto_summary import DIFFICULTY, as_markdown, summary
+from pareto_summary import DIFFICULTY, Measured, as_markdown, summary
 from world_options import work_through, world_parser
 
 from expunge.evaluation.influence import model_influence
-from expunge.privacy.difficulty import average_gradient_norm, final_gradient_norm, random_difficulty
+from expunge.privacy.difficulty import (
+    average_gradient_norm,
+    c_proxy,
+    el2n,
+    final_gradient_norm,
+    random_difficulty,
+)
 from expunge.privacy.scores import PrivacyLosses
 from expunge.privacy.trajectory_scores import score_trajectory
+from expunge.training import predict
 from expunge.unlearning.methods import METHODS, Method
-from expunge.unlearning.share_curve import shares_before
 
 RATES, TUNING_COST = (0.03, 0.1, 0.3, 1.0), 0.3
+TUNED = ("fine_tune", "noisy_fine_tune")
 
 
 class Cache:
@@ -57,7 +71,9 @@ class Cache:
 
     def __init__(self, folder: Path, world: World, seed: int) -> None:
         own = {field.name: getattr(world, field.name) for field in fields(world) if field.name != "load"}
-        depends = {"world": own, "seed": seed, "sizes": [ORIGINALS, ORACLES, SET_SIZE, COSTS, PUBLISHED_COSTS]}
+        sizes = [SIZES[world.name], ORIGINALS, CALIBRATED, ORACLES, COSTS, STRENGTHS, DEAREST_UNROLLED, PUBLISHED_COSTS]
+        sets = [CALIBRATION_SETS, MEASURED_SETS, RANDOM_SETS, HARDEST_SETS]
+        depends = {"world": own, "seed": seed, "sizes": sizes, "sets": sets}
         digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
         self.folder = folder / world.name / f"pareto-{digest}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -76,49 +92,54 @@ class Cache:
 
 def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
     parts = Cache(cache, world, seed)
+    few = world.name == "fashion-cnn"
     with workspace() as folder:
         given = setting(world, cache, seed)
         made = list(train_originals(given, Path(folder)))
         trajectories, losses = [t for t, _ in made], [own for _, own in made]
-        sets = forget_sets(losses, seed)
-        runs, fit, test = Runs(given, trajectories, sets), range(0, len(sets), 2), range(1, len(sets), 2)
-        found = {"rewind": [parts.get(f"rewind-{k}", lambda k=k: runs.rewinds(k)) for k in range(ORIGINALS)]}
-        points = found["rewind"][0]["points"].tolist()
-        base = parts.get("base", lambda: runs.retrained() | runs.of_originals() | _scores(runs, losses, points))
-        for name in ("fine_tune", "noisy_fine_tune"):
-            found[name] = [
-                parts.get(f"{name}-{k}", lambda k=k, name=name: runs.tuned(name, k)) for k in range(ORIGINALS)
-            ]
+        sets = forget_sets(losses, given.world.forget, seed, few)
+        runs, judged = Runs(given, trajectories, sets), sets.judged
+
+        def each(name: str, make: Callable[[int], Part], originals: int = ORIGINALS) -> list[Part]:
+            return [parts.get(f"{name}-{k}", lambda k=k: make(k)) for k in range(originals)]
+
+        base = parts.get("oracles", runs.oracles) | parts.get("originals", runs.of_originals)
+        base |= parts.get("trained", runs.trained)
+        base |= parts.get("scores", lambda: _scores(runs, losses))
+        base["retrained"] = parts.get("retrained", lambda: runs.retrained(judged))["models"]
+        pilots = each("pilots", lambda k: runs.rewinds(k, sets.calibration), 0 if few else CALIBRATED)
+        measured = each("rewinds", lambda k: runs.rewinds(k, judged))
+        arms = {name: each(name, lambda k, name=name: runs.tuned(name, k, judged)) for name in TUNED}
         rates = {}
-        for name in PUBLISHED:
-            rate = float(parts.get(f"{name}-rate", lambda name=name: best_rate(runs, base, fit, name))["rate"])
+        for name in () if few else PUBLISHED:
+            rate = float(parts.get(f"{name}-rate", lambda name=name: best_rate(runs, base, name))["rate"])
             rates[name], method = rate, at_rate(name, rate)
-            found[name] = [
-                parts.get(
-                    f"{name}-{rate:g}-{k}", lambda k=k, method=method: runs.published(method, k, test, PUBLISHED_COSTS)
-                )
-                for k in range(ORIGINALS)
-            ]
-    return summary(world.steps, base, found, rates, fit, test)
+            arms[name] = each(
+                f"{name}-{rate:g}",
+                lambda k, method=method: runs.published(method, k, judged, PUBLISHED_COSTS),
+            )
+    return summary(Measured(given.world.forget, runs.procedure, runs.ways(), sets, base, pilots, measured, arms, rates))
 
 
-def _scores(runs: Runs, losses: list[PrivacyLosses], points: list[int]) -> Part:
-    """Privacy losses of the sets: shares spent before each point, means; and each difficulty score's mean by set."""
-    train = runs.given.train
-    norms = [score_trajectory(t, train) for t in runs.trajectories]
+def _scores(runs: Runs, losses: list[PrivacyLosses]) -> Part:
+    """Mean privacy loss of every set by original, and each difficulty score's mean over originals and records."""
+    train, trajectories = runs.given.train, runs.trajectories
+    norms = [score_trajectory(t, train) for t in trajectories]
+    logits = [
+        np.stack([predict(t.model_spec, t.state(c).model_state(), train) for c in t.checkpoints]) for t in trajectories
+    ]
     scores = {
-        "privacy loss": [own.total for own in losses],
-        "average gradient norm": [average_gradient_norm(own.norms) for own in norms],
-        "final gradient norm": [final_gradient_norm(own.norms) for own in norms],
+        "privacy loss": [own.select(train.record_ids).total for own in losses],
+        "average gradient norm": [average_gradient_norm(own.select(train.record_ids).norms) for own in norms],
+        "final gradient norm": [final_gradient_norm(own.select(train.record_ids).norms) for own in norms],
+        "C-Proxy": [c_proxy(own, train.targets) for own in logits],
+        # A tenth of the way: Paul et al. (2021) stop at 10 to 20 of 200 epochs.
+        "EL2N": [el2n(own[len(own) // 10][None], train.targets) for own in logits],
         "random": [random_difficulty(len(train), runs.given.seed + k) for k in range(len(losses))],
     }
-    place = {record: k for k, record in enumerate(norms[0].record_ids)}
-    rows = [[place[record] for record in ids] for ids in runs.sets]
+    rows = [train.rows(ids) for ids in runs.sets.ids]
     means = {DIFFICULTY + n: np.array([np.mean([own[r].mean() for own in v]) for r in rows]) for n, v in scores.items()}
-    return means | {
-        "shares": np.array([[shares_before(own, ids, points) for ids in runs.sets] for own in losses]),
-        "losses": np.array([[own.select(ids).total.mean() for ids in runs.sets] for own in losses]),
-    }
+    return means | {"losses": np.array([[own.select(ids).total.mean() for ids in runs.sets.ids] for own in losses])}
 
 
 def at_rate(name: str, rate: float) -> Method:
@@ -128,9 +149,10 @@ def at_rate(name: str, rate: float) -> Method:
     return method
 
 
-def best_rate(runs: Runs, base: Part, fit: Sequence[int], name: str) -> Part:
-    """The rate that leaves the smallest excess on four of the planner's sets, original 0, at a third of the cost."""
-    numbers = fit[:: max(1, len(fit) // 4)][:4]
+def best_rate(runs: Runs, base: Part, name: str) -> Part:
+    """The rate that leaves the smallest excess on four of the calibration sets, original 0, at a third of the cost."""
+    fit = runs.sets.calibration
+    numbers = fit[len(fit) // 4 - 1 :: max(1, len(fit) // 4)][:4]
     excess = {}
     for rate in RATES:
         models = runs.published(at_rate(name, rate), 0, numbers, (TUNING_COST,))["models"][0]

@@ -22,7 +22,7 @@ class PlanningSettings(Document):
     """
 
     target: float = 0.10
-    caution: float = 0.25
+    caution: float = 0.4
     max_cost: float = 1.0
     keep: bool = True
     method: MethodName | None = None

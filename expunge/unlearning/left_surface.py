@@ -1,8 +1,9 @@
-"""What does a rewind to one point leave, by its strength and the set's difficulty? A surface through what pilots left.
+"""What does a way of forgetting leave, by its cost, its strength and the set's difficulty? A surface through pilots.
 
 Taking back a share of a push moves influence in a straight line and excess as its square, but for what training does
-afterwards: both are taken as quadratic in the strength and, with enough pilots, each term as linear in the logarithm of
-the mean privacy loss.
+afterwards: both are taken as quadratic in the strength, linear in the logarithm of the training that follows, and with
+enough pilots each term as linear in the logarithm of the mean privacy loss. One surface for all points of a family says
+as much as one for each point, with a quarter of the numbers (measured: benchmarks/pareto.py).
 """
 
 from __future__ import annotations
@@ -14,38 +15,67 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.unlearning.pilots import PilotSet, Way, left
+from expunge.unlearning.pilots import REWINDS, PilotSet, Way, left
 
 Array = NDArray[np.float64]
 # From this many measurable pilots on, what is left may depend on the loss; of fewer the mean is taken.
 ENOUGH_FOR_A_SLOPE = 8
+# A share measured on a set of this energy is as uncertain as sets differ by themselves (chosen here, by the error of
+# predictions on sets left out).
+HALF_TRUSTED = 2.0
 
 
 def trust(energy: Array | float) -> Array:
-    """How much a share of the original's influence measured on a set of this energy says, 0..1.
-
-    Its noise is 1/energy beside what sets differ by themselves, taken as alike at energy 1 (chosen here).
-    """
+    """How much a share of the influence on a set of this energy says, 0..1: the noise of the share is 1/energy."""
     squared = np.square(np.maximum(energy, 0.0))
-    return np.asarray(squared / (1 + squared))
+    return np.asarray(squared / (HALF_TRUSTED**2 + squared))
+
+
+def family(way: Way) -> str:
+    """Ways that lie on one surface: a plain rewind is an unrolled one of no strength."""
+    return "rewind" if way.method in REWINDS else way.method
+
+
+def training_after(way: Way, retrain_steps: int) -> float:
+    """Steps trained on the retain set, as a share of retraining."""
+    return (retrain_steps - way.amount if way.method in REWINDS else way.amount) / retrain_steps
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """Which terms a surface has: powers of the strength, the logarithm of training, the logarithm of the loss."""
+
+    strengths: int
+    points: bool
+    sloped: bool
+
+    def columns(self, strength: Array, share: Array, x: Array) -> Array:
+        terms = [strength**power for power in range(self.strengths)]
+        if self.points:
+            terms += [term * np.log(share) for term in terms]
+        if self.sloped:
+            terms += [term * x for term in terms]
+        return np.column_stack(terms)
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Influence and excess of rewinds to one point (strength 0: a plain one), or of one amount of another method.
+    """Influence and excess of one family of ways.
 
-    coefficients [2, terms]; misses [pilots, ways]: what was left less what the other pilots predict, nan where a pilot
-    did not try; ways: those of the columns.
+    coefficients [2, terms]; misses [pilots, ways]: what was left less what the other pilots predict; ways: the columns.
+    hardest, easiest: logarithms of the loss within which the slope holds: beyond them a set is taken as one of them.
     """
 
     ways: tuple[Way, ...]
-    curved: bool
-    sloped: bool
+    basis: _Basis
+    easiest: float
+    hardest: float
+    retrain_steps: int
     coefficients: Array
     misses: Array
 
     @classmethod
-    def through(cls, ways: Sequence[Way], known: Sequence[PilotSet], pilots: int) -> Surface:
+    def through(cls, ways: Sequence[Way], known: Sequence[PilotSet], pilots: int, retrain_steps: int) -> Surface:
         """Through the results of `known`, of which the first `pilots` are calibration's and are left out in turn."""
         rows = [
             (place, way, pilot, candidate)
@@ -55,36 +85,50 @@ class Surface:
             if candidate.way == way
         ]
         strength = np.array([way.strength or 0.0 for _, way, _, _ in rows])
-        x = np.log([max(pilot.mean_loss, 1e-12) for _, _, pilot, _ in rows])
+        share = np.array([training_after(way, retrain_steps) for _, way, _, _ in rows])
+        x = np.array([_log(pilot.mean_loss) for _, _, pilot, _ in rows])
+        place = np.array([own for own, _, _, _ in rows])
+        basis = _Basis(
+            strengths=min(3, len(set(strength))),
+            points=len(set(share)) > 1,
+            sloped=len(set(place)) >= ENOUGH_FOR_A_SLOPE and float(np.ptp(x)) > 0,
+        )
         weight = trust(np.array([pilot.energy for _, _, pilot, _ in rows]))
         y = np.array([[c.influence, c.excess] for _, _, _, c in rows])
-        place = np.array([own for own, _, _, _ in rows])
-        curved = len(set(strength)) > 2
-        sloped = len(set(place)) >= ENOUGH_FOR_A_SLOPE and float(np.ptp(x)) > 0
-        design = _design(strength, x, curved, sloped)
-        misses = np.full((pilots, len(ways)), np.nan)
+        misses = np.zeros((pilots, len(ways)))
         for k in range(pilots):
             others = place != k
             if not others.any():
                 continue
+            inside = np.clip(x, x[others].min(), x[others].max())
+            design = basis.columns(strength, share, inside - x.max())
             told = design @ _solve(design[others], y[others], weight[others]).T
             for row in np.flatnonzero(place == k):
                 misses[k, ways.index(rows[row][1])] = left(*y[row]) - left(*told[row])
-        return cls(tuple(ways), curved, sloped, _solve(design, y, weight), misses)
+        full = _solve(basis.columns(strength, share, x - x.max()), y, weight)
+        return cls(tuple(ways), basis, float(x.min()), float(x.max()), retrain_steps, full, misses)
 
-    def at(self, strength: float, mean_loss: float) -> tuple[float, float]:
-        """(influence, excess) after a rewind of this strength, for a set of this mean loss."""
-        x = np.array([math.log(max(mean_loss, 1e-12))])
-        influence, excess = self.coefficients @ _design(np.array([strength]), x, self.curved, self.sloped)[0]
+    def at(self, way: Way, mean_loss: float) -> tuple[float, float]:
+        """(influence, excess) that `way` should leave of a set of this mean loss."""
+        share = np.array([training_after(way, self.retrain_steps)])
+        strength, x = np.array([way.strength or 0.0]), np.array([np.clip(_log(mean_loss), self.easiest, self.hardest)])
+        influence, excess = self.coefficients @ self.basis.columns(strength, share, x - self.hardest)[0]
         return float(influence), float(excess)
 
+    def nearest(self, way: Way) -> int:
+        """Column of the way that was tried with the same amount and the nearest strength."""
+        return min(
+            range(len(self.ways)),
+            key=lambda k: (abs(self.ways[k].amount - way.amount), abs(_strength(self.ways[k]) - _strength(way))),
+        )
 
-def _design(strength: Array, x: Array, curved: bool, sloped: bool) -> Array:
-    ones = np.ones_like(strength)
-    columns = [ones, strength] + ([strength**2] if curved else [])
-    if sloped:
-        columns += [x, x * strength] + ([x * strength**2] if curved else [])
-    return np.column_stack(columns)
+
+def _strength(way: Way) -> float:
+    return way.strength or 0.0
+
+
+def _log(mean_loss: float) -> float:
+    return math.log(max(mean_loss, 1e-12))
 
 
 def _solve(design: Array, y: Array, weight: Array) -> Array:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from expunge.errors import UsageError
 from expunge.training import Trajectory
 from expunge.unlearning.laws import LawFit, compare_laws
-from expunge.unlearning.left_surface import Surface, trust
-from expunge.unlearning.pilots import REWINDS, PilotSet, Way, energy_left, left
+from expunge.unlearning.left_surface import Surface, family, trust
+from expunge.unlearning.pilots import PilotSet, Way, energy_left, left
 from expunge.unlearning.plan import Document
 
 Array = NDArray[np.float64]
@@ -137,15 +138,16 @@ class BudgetPredictor(Document):
 
         caution: share of the pilots that may have been left with more than is said.
         """
-        surface = self._surfaces.get(_point(way))
+        surface = self._surfaces.get(family(way))
         if surface is None or way not in self.ways:
             return None
-        influence, excess = surface.at(way.strength or 0.0, mean_loss)
+        influence, excess = surface.at(way, mean_loss)
         value, energy = left(influence, excess), energy_left(influence, excess, self.energy_at(mean_loss))
-        column = _column(surface, way)
-        margin = max(0.0, _weighted_quantile(self._scores(surface)[:, column], self._trust, 1 - caution))
+        column = surface.nearest(way)
+        spread = float(self._spreads(surface)[column])
+        margin = max(0.0, -float(ndtri(caution))) * spread
         low, high = self._band
-        spread = self._spreads(surface)[column] / math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
+        spread /= math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
         if low is None or high is None or not spread:
             return Expected(value, value + margin, energy, None, None)
         return Expected(value, value + margin, energy, value - low * spread, value + high * spread)
@@ -212,18 +214,15 @@ class BudgetPredictor(Document):
         return min(enough)[2] if enough else None
 
     @cached_property
-    def _surfaces(self) -> dict[tuple[str, int], Surface]:
-        """By point: a plain and an unrolled rewind to one checkpoint lie on one surface."""
+    def _surfaces(self) -> dict[str, Surface]:
         known = [*self.measurable, *(p for p in self.spent if p.measurable)]
         tried = {c.way for p in self.measurable for c in p.candidates} & set(self.ways)
-        points = {_point(way) for way in tried}
+        ordered = [way for way in self.ways if way in tried]
         return {
-            point: Surface.through(
-                sorted((w for w in tried if _point(w) == point), key=lambda w: w.strength or 0.0),
-                known,
-                len(self.measurable),
+            name: Surface.through(
+                [way for way in ordered if family(way) == name], known, len(self.measurable), self.retrain_steps
             )
-            for point in points
+            for name in {family(way) for way in ordered}
         }
 
     @cached_property
@@ -256,22 +255,6 @@ class BudgetPredictor(Document):
         scores = np.concatenate(parts, axis=1)
         rank = min(count, math.ceil((count + 1) * (1 + COVERAGE) / 2)) - 1
         return float(np.sort(-scores.min(axis=1))[rank]), float(np.sort(scores.max(axis=1))[rank])
-
-
-def _point(way: Way) -> tuple[str, int]:
-    return ("rewind" if way.method in REWINDS else way.method, way.amount)
-
-
-def _column(surface: Surface, way: Way) -> int:
-    """The way that was tried whose strength is nearest."""
-    wanted = way.strength or 0.0
-    return min(range(len(surface.ways)), key=lambda k: abs((surface.ways[k].strength or 0.0) - wanted))
-
-
-def _weighted_quantile(values: Array, weights: Array, share: float) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][min(np.searchsorted(reached, share * reached[-1]), len(values) - 1)])
 
 
 def fit_predictor(

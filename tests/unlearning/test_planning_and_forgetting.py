@@ -57,10 +57,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "hard": hard}  # fmt: skip
 
 
-def known(world: dict[str, Any], visible_size: int = 1, slope: float = 0.0, energy: float = 2.0) -> BudgetPredictor:
-    """Pilots that tell, in place of the few small ones: a rewind to step s of 60 leaves s / 300, an unrolled one half.
+def left_of(point: int) -> float:
+    """What a plain rewind to a step of 60 leaves: the less, the more training follows."""
+    return -0.3 * float(np.log((60 - point) / 60))
 
-    slope: what a factor e of privacy loss adds to all of them, from the middle of the training records on.
+
+def known(world: dict[str, Any], visible_size: int = 1, slope: float = 0.0, energy: float = 2.0) -> BudgetPredictor:
+    """Pilots that tell, in place of the few small ones: of them a rewind leaves `left_of`, an unrolled one half of it.
+
+    slope: what a factor e of privacy loss adds to all of them.
     """
     trajectory, losses = world["trajectory"], world["losses"]
     points = [c.step for c in trajectory.kept if 0 < c.step < 60]
@@ -70,7 +75,7 @@ def known(world: dict[str, Any], visible_size: int = 1, slope: float = 0.0, ener
             PilotCandidate(
                 method="rewind" if strength is None else "unrolled_rewind", amount=point, strength=strength,
                 steps=60 - point, cost=1 - point / 60 + (0.02 if strength else 0.0), excess=0.0,
-                influence=(point / 300) * (0.5 if strength else 1) + slope * max(0.0, float(np.log(factor))),
+                influence=left_of(point) * (0.5 if strength else 1) + slope * float(np.log(factor / 0.2)),
             )
             for strength in (None, 0.5) for point in points
         ]  # fmt: skip
@@ -124,8 +129,8 @@ def test_the_cheapest_way_that_is_predicted_to_be_enough(world: dict[str, Any]) 
     made = plan(world, predictor=known(world))
     assert (made.method, made.strength) == ("unrolled_rewind", 0.5)
     steps = [c.step for c in world["trajectory"].kept if 0 < c.step < 60]
-    assert made.rewind_step == max(s for s in steps if s / 600 <= 0.1)
-    assert made.predicted_left == pytest.approx(made.rewind_step / 600, abs=1e-6)
+    assert made.rewind_step == max(s for s in steps if left_of(s) / 2 <= 0.1)
+    assert made.predicted_left == pytest.approx(left_of(made.rewind_step) / 2, abs=1e-6)
     stricter = plan(world, predictor=known(world), settings=PlanningSettings(target=0.03))
     assert stricter.rewind_step < made.rewind_step and stricter.predicted_cost > made.predicted_cost
     never = plan(world, predictor=known(world), settings=PlanningSettings(target=1e-3))
@@ -156,7 +161,7 @@ def requests_plan(world: dict[str, Any], requests: dict[str, Any], **settings: A
     ids = [record for own in requests.values() for record in own]
     forget_set = build_forget_set("records", world["losses"], record_ids=ids)
     return make_plan(
-        forget_set, requests, world["losses"], world["trajectory"], known(world, slope=0.05),
+        forget_set, requests, world["losses"], world["trajectory"], known(world, slope=0.02),
         PlanningSettings(**settings), model_version="m 1",
     )  # fmt: skip
 
@@ -169,7 +174,7 @@ def test_a_request_that_sets_everyones_bill_is_named(world: dict[str, Any]) -> N
     alone = requests_plan(world, {"usual": middle[:6]})
     bills = [words for words in made.warnings if "raises the cost" in words]
     assert made.predicted_cost - alone.predicted_cost >= 0.1
-    assert bills == [w for w in bills if w.startswith("request hard") and f"{alone.predicted_cost:.2f}" in w] and bills
+    assert [w.split(" raises")[0] for w in bills] == ["request hard"]
     for others in (
         requests_plan(world, {"a": middle[:3], "b": middle[3:6]}),
         requests_plan(world, {"hard": ids[:6], "usual": middle[:6]}, method="retrain"),
@@ -204,7 +209,7 @@ def test_a_cap_a_target_and_lost_checkpoints_give_their_reason(world: dict[str, 
     left = requests_plan({**world, "trajectory": cut["all"]}, {"a": ids})
     assert left.method == "retrain" and "earlier deletions destroyed them" in left.reason
     # What the records moved before a destroyed checkpoint is not known, but a later one can still be gone back to.
-    partly = requests_plan({**world, "trajectory": cut["early"]}, {"a": ids})
+    partly = requests_plan({**world, "trajectory": cut["early"]}, {"a": ids}, target=0.2)
     assert "unrolled_rewind" not in {partly.method, *(c.method for c in partly.alternatives)}
     assert partly.method == "rewind"
     with pytest.raises(UsageError, match=r"'unrolled_rewind' is not possible here.*Use retrain"):
@@ -218,7 +223,9 @@ def test_a_calibration_is_read_at_the_target_and_only_for_what_it_was_made(world
         with pytest.raises(UsageError, match=f"calibration is of another {what}.*expunge calibrate"):
             plan(world, predictor=world["predictor"].model_copy(update=update))
     told = known(world)
-    free, tight = (plan(world, predictor=told, settings=PlanningSettings(max_cost=cap)) for cap in (1.0, 0.2))
+    free, tight = (
+        plan(world, predictor=told, settings=PlanningSettings(target=0.3, max_cost=cap)) for cap in (1.0, 0.6)
+    )
     assert len(free.attempts) == len(free.strengths) == 2 and free.attempts[0] > free.attempts[1]
     assert tight.attempts == free.attempts[:1] and tight.budget_steps < free.budget_steps < 60
     few = build_forget_set("hardest", world["losses"], size=3)
