@@ -1,0 +1,276 @@
+"""How many steps certify (epsilon, delta) for a convex head? The lesser of two bounds, in both directions.
+
+docs/certified.md derives it. Reference: retraining without the set for T + k steps from the same start, so nothing is
+assumed stationary and the d1, d2 and A of METHOD section 6 are 0 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from expunge.errors import UsageError
+from expunge.unlearning.certified.coupling import (
+    CoupledDistance,
+    coupled_distance,
+    coupling_divergence,
+    coupling_steps,
+)
+from expunge.unlearning.certified.descent import NoisyDescent
+from expunge.unlearning.certified.document import (
+    CertifiedUnlearning,
+    Direction,
+    HeadConstants,
+    Route,
+    WorstCase,
+)
+from expunge.unlearning.certified.moments import lipschitz_of_sum, update_lipschitz
+from expunge.unlearning.certified.path import ForgetUnits, unit_of_set, units_of_records
+from expunge.unlearning.certified.problem import HeadProblem
+from expunge.unlearning.certified.target import ORDERS, renyi_target
+from expunge.unlearning.certified.trajectory_divergence import (
+    TrajectoryLoss,
+    decay_steps,
+    decayed,
+    published_worst_case,
+    trajectory_loss,
+)
+
+Floats = npt.NDArray[np.float64]
+
+FORWARD: Direction = "unlearned against retrained"
+REVERSE: Direction = "retrained against unlearned"
+BOTH: Direction = "both alike"
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSteps:
+    """Least k over the orders, [u] (inf: none), and the order it is least at."""
+
+    steps: Floats
+    order: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class UnitSteps:
+    """Least k of every unit by every bound, [u] each; `certified` is what may be claimed.
+
+    coupling serves both directions; forward and reverse are the trajectory bound's.
+    """
+
+    coupling: LeastSteps
+    forward: LeastSteps
+    reverse: LeastSteps
+    worst_coupling: LeastSteps
+    worst_langevin: LeastSteps
+
+    @property
+    def trajectory(self) -> Floats:
+        return np.maximum(self.forward.steps, self.reverse.steps)
+
+    @property
+    def certified(self) -> Floats:
+        return np.minimum(self.coupling.steps, self.trajectory)
+
+
+def certify_head(
+    problem: HeadProblem,
+    descent: NoisyDescent,
+    rows: Sequence[int],
+    *,
+    epsilon: float,
+    delta: float,
+    orders: Sequence[float] = ORDERS,
+) -> CertifiedUnlearning:
+    """The certificate of forgetting `rows` together: how many steps, by which bound, under which assumptions.
+
+    Args:
+        rows: the forget set's rows of the problem. orders: Renyi orders a > 1 to look through; a coarser list costs
+            steps, never validity.
+
+    Returns:
+        A document; its `steps` go into `unlearn_head`. None with a reason where no k is certified.
+
+    Raises:
+        UsageError: a learning rate too large to contract, rows that are no forget set, epsilon, delta or orders out of
+            range.
+    """
+    unit = unit_of_set(problem, descent, rows)
+    distance = coupled_distance(problem, descent, _checked(problem, descent, unit))
+    found = _steps(problem, descent, unit, distance, epsilon, delta, orders)
+    steps, route, order, direction = _decided(found)
+    target = _target(order, epsilon, delta)
+    divergence = None
+    if steps is not None and order is not None:
+        if route == "coupling":
+            divergence = float(coupling_divergence(distance, order, steps)[0])
+        else:
+            loss = trajectory_loss(problem, descent, unit, order)
+            chosen = loss.reverse if direction == REVERSE else loss.forward
+            divergence = float(decayed(chosen, distance.kappa, order, steps)[0])
+    return CertifiedUnlearning(
+        epsilon=epsilon,
+        delta=delta,
+        steps=steps,
+        bound=route,
+        order=order,
+        target=target,
+        divergence=divergence,
+        direction=direction,
+        forget_records=len(rows),
+        descent=descent,
+        constants=_constants(problem, descent, unit, distance),
+        distance=float(distance.mean[0]),
+        trajectory=_trajectory_route(found, epsilon, delta),
+        coupling=_route(found.coupling, BOTH, epsilon, delta),
+        worst_case=WorstCase(langevin=_whole(found.worst_langevin), coupling=_whole(found.worst_coupling)),
+        share_of_retraining=None if steps is None else steps / descent.steps,
+        guarantee="none" if steps is None else f"certified({epsilon:g}, {delta:g})",
+        reason=_reason(steps, route, descent, epsilon, delta, orders),
+    )
+
+
+def steps_of_each_record(
+    problem: HeadProblem,
+    descent: NoisyDescent,
+    *,
+    epsilon: float,
+    delta: float,
+    rows: Sequence[int] | None = None,
+    orders: Sequence[float] = ORDERS,
+    units: ForgetUnits | None = None,
+) -> UnitSteps:
+    """k of every record forgotten alone (or of the given rows, or units made before), [u]: for tables and plans.
+
+    Raises:
+        UsageError: as `certify_head`.
+    """
+    units = units_of_records(problem, descent, rows) if units is None else units
+    distance = coupled_distance(problem, descent, _checked(problem, descent, units))
+    return _steps(problem, descent, units, distance, epsilon, delta, orders)
+
+
+def _steps(
+    problem: HeadProblem,
+    descent: NoisyDescent,
+    units: ForgetUnits,
+    distance: CoupledDistance,
+    epsilon: float,
+    delta: float,
+    orders: Sequence[float],
+) -> UnitSteps:
+    if len(orders) == 0:
+        raise UsageError("Give at least one order.")
+    targets = renyi_target(np.asarray(orders, dtype=np.float64), epsilon, delta)
+    rows: dict[str, list[Floats]] = {name: [] for name in ("coupling", "forward", "reverse", "worst", "langevin")}
+    worst = distance.worst_case()
+    for order, target in zip(map(float, orders), targets.tolist(), strict=True):
+        rows["coupling"].append(coupling_steps(distance, order, target))
+        rows["worst"].append(coupling_steps(worst, order, target))
+        loss = trajectory_loss(problem, descent, units, order) if target > 0 else _unknown(units)
+        rows["forward"].append(decay_steps(loss.forward, distance.kappa, order, target))
+        rows["reverse"].append(decay_steps(loss.reverse, distance.kappa, order, target))
+        known = np.minimum(loss.worst, published_worst_case(problem, descent, units, order))
+        rows["langevin"].append(decay_steps(known, distance.kappa, order, target))
+    best = {name: _least(np.stack(found), orders) for name, found in rows.items()}
+    return UnitSteps(best["coupling"], best["forward"], best["reverse"], best["worst"], best["langevin"])
+
+
+def _unknown(units: ForgetUnits) -> TrajectoryLoss:
+    nothing = np.full(len(units.records), np.inf)
+    return TrajectoryLoss(nothing, nothing, nothing)
+
+
+def _least(table: Floats, orders: Sequence[float]) -> LeastSteps:
+    at = table.argmin(axis=0)
+    return LeastSteps(table[at, np.arange(table.shape[1])], np.asarray(orders, dtype=np.float64)[at])
+
+
+def _checked(problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits) -> ForgetUnits:
+    kappa = update_lipschitz(problem, descent)
+    if not kappa < 1:
+        limit = 2 / problem.smoothness
+        raise UsageError(
+            f"A learning rate of {descent.learning_rate:g} does not contract (kappa {kappa:.3g}).",
+            f"It must be below 2/L = {limit:.3g}; 2/(m + L) contracts fastest.",
+        )
+    return units
+
+
+def _decided(found: UnitSteps) -> tuple[int | None, str, float | None, Direction]:
+    """Steps, bound, order and direction of the one unit."""
+    coupled, worn = found.coupling.steps[0], found.trajectory[0]
+    if math.isinf(min(coupled, worn)):
+        return None, "none", None, BOTH
+    if coupled <= worn:
+        return int(coupled), "coupling", float(found.coupling.order[0]), BOTH
+    slower, direction = _slower(found)
+    return int(worn), "trajectory", float(slower.order[0]), direction
+
+
+def _slower(found: UnitSteps) -> tuple[LeastSteps, Direction]:
+    reverse = found.reverse.steps[0] > found.forward.steps[0]
+    return (found.reverse, REVERSE) if reverse else (found.forward, FORWARD)
+
+
+def _trajectory_route(found: UnitSteps, epsilon: float, delta: float) -> Route:
+    slower, direction = _slower(found)
+    return _route(slower, direction, epsilon, delta)
+
+
+def _route(least: LeastSteps, direction: Direction, epsilon: float, delta: float) -> Route:
+    steps = _whole(least)
+    order = None if steps is None else float(least.order[0])
+    return Route(steps=steps, order=order, target=_target(order, epsilon, delta), direction=direction)
+
+
+def _target(order: float | None, epsilon: float, delta: float) -> float | None:
+    return None if order is None else float(renyi_target(order, epsilon, delta))
+
+
+def _whole(least: LeastSteps) -> int | None:
+    return None if math.isinf(least.steps[0]) else int(least.steps[0])
+
+
+def _reason(
+    steps: int | None, route: str, descent: NoisyDescent, epsilon: float, delta: float, orders: Sequence[float]
+) -> str:
+    if steps is None:
+        best = float(np.max(renyi_target(np.asarray(orders, dtype=np.float64), epsilon, delta)))
+        if best <= 0:
+            return (
+                f"No order up to {max(orders):g} leaves a Renyi target above 0 for ({epsilon:g}, {delta:g})"
+                f" (largest {best:.3g}): no k is certified. Allow higher orders, or a larger epsilon or delta."
+            )
+        return "Neither bound is finite at any order: no k is certified. Add noise or a larger penalty."
+    words = {
+        "coupling": "unlearning and retraining driven by the same noise end this close",
+        "trajectory": "what training reveals, worn off by noisy fine-tuning",
+    }[route]
+    if steps >= descent.steps:
+        return f"k is at least the {descent.steps} steps of retraining: true, and of no use. Retrain. ({words})"
+    return f"{words}; the other bound asks for no fewer steps."
+
+
+def _constants(
+    problem: HeadProblem, descent: NoisyDescent, unit: ForgetUnits, distance: CoupledDistance
+) -> HeadConstants:
+    bound = problem.gradient_bound
+    return HeadConstants(
+        loss=problem.loss.name,
+        records=len(problem),
+        weights=math.prod(problem.weight_shape),
+        radius=problem.radius,
+        l2=problem.l2,
+        strong_convexity=problem.strong_convexity,
+        smoothness=problem.smoothness,
+        gradient_bound=bound if math.isfinite(bound) else None,
+        record_lipschitz=float(lipschitz_of_sum(problem, unit)[0]),
+        kappa=distance.kappa,
+        decay=-2 * math.log(distance.kappa),
+        stationary_sobolev=descent.step_noise**2 / (1 - distance.kappa**2),
+    )
