@@ -2,7 +2,7 @@
 
 from expunge.unlearning.certified.certify import certify_head, steps_of_each_record
 from expunge.unlearning.certified.descent import NoisyDescent, TrainedHead, retrain_head, train_head, unlearn_head
-from expunge.unlearning.certified.document import CertifiedUnlearning
+from expunge.unlearning.certified.document import CertifiedUnlearning, Simulations
 from expunge.unlearning.certified.features import bounded_features
 from expunge.unlearning.certified.problem import HeadProblem
 
@@ -10,6 +10,7 @@ __all__ = [
     "CertifiedUnlearning",
     "HeadProblem",
     "NoisyDescent",
+    "Simulations",
     "TrainedHead",
     "bounded_features",
     "certify_head",

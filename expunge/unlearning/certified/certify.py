@@ -19,13 +19,18 @@ from expunge.unlearning.certified.coupling import (
     coupled_distance,
     coupling_divergence,
     coupling_steps,
+    simulated_distance,
 )
 from expunge.unlearning.certified.descent import NoisyDescent
 from expunge.unlearning.certified.document import (
+    ASSUMPTIONS,
+    SIMULATED,
+    Bound,
     CertifiedUnlearning,
     Direction,
     HeadConstants,
     Route,
+    Simulations,
     WorstCase,
 )
 from expunge.unlearning.certified.moments import lipschitz_of_sum, update_lipschitz
@@ -84,13 +89,16 @@ def certify_head(
     *,
     epsilon: float,
     delta: float,
+    simulations: Simulations | None = None,
     orders: Sequence[float] = ORDERS,
 ) -> CertifiedUnlearning:
     """The certificate of forgetting `rows` together: how many steps, by which bound, under which assumptions.
 
     Args:
-        rows: the forget set's rows of the problem. orders: Renyi orders a > 1 to look through; a coarser list costs
-            steps, never validity.
+        rows: the forget set's rows of the problem.
+        simulations: trainings with noise of their own, in place of the deterministic bound on the distance where that
+            is larger: fewer steps where noise is strong, for a share of delta. None: deterministic.
+        orders: Renyi orders a > 1 to look through; a coarser list costs steps, never validity.
 
     Returns:
         A document; its `steps` go into `unlearn_head`. None with a reason where no k is certified.
@@ -100,10 +108,10 @@ def certify_head(
             range.
     """
     unit = unit_of_set(problem, descent, rows)
-    distance = coupled_distance(problem, descent, _checked(problem, descent, unit))
-    found = _steps(problem, descent, unit, distance, epsilon, delta, orders)
+    distance, left = _distance(problem, descent, unit, delta, simulations)
+    found = _steps(problem, descent, unit, distance, epsilon, left, orders)
     steps, route, order, direction = _decided(found)
-    target = _target(order, epsilon, delta)
+    target = _target(order, epsilon, left)
     divergence = None
     if steps is not None and order is not None:
         if route == "coupling":
@@ -125,12 +133,14 @@ def certify_head(
         descent=descent,
         constants=_constants(problem, descent, unit, distance),
         distance=float(distance.mean[0]),
-        trajectory=_trajectory_route(found, epsilon, delta),
-        coupling=_route(found.coupling, BOTH, epsilon, delta),
+        simulations=simulations,
+        trajectory=_route(*_slower(found), epsilon, left),
+        coupling=_route(found.coupling, BOTH, epsilon, left),
         worst_case=WorstCase(langevin=_whole(found.worst_langevin), coupling=_whole(found.worst_coupling)),
         share_of_retraining=None if steps is None else steps / descent.steps,
         guarantee="none" if steps is None else f"certified({epsilon:g}, {delta:g})",
-        reason=_reason(steps, route, descent, epsilon, delta, orders),
+        reason=_reason(steps, route, descent, epsilon, left, orders),
+        assumptions=ASSUMPTIONS if simulations is None else (*ASSUMPTIONS, SIMULATED),
     )
 
 
@@ -141,6 +151,7 @@ def steps_of_each_record(
     epsilon: float,
     delta: float,
     rows: Sequence[int] | None = None,
+    simulations: Simulations | None = None,
     orders: Sequence[float] = ORDERS,
     units: ForgetUnits | None = None,
 ) -> UnitSteps:
@@ -150,8 +161,8 @@ def steps_of_each_record(
         UsageError: as `certify_head`.
     """
     units = units_of_records(problem, descent, rows) if units is None else units
-    distance = coupled_distance(problem, descent, _checked(problem, descent, units))
-    return _steps(problem, descent, units, distance, epsilon, delta, orders)
+    distance, left = _distance(problem, descent, units, delta, simulations)
+    return _steps(problem, descent, units, distance, epsilon, left, orders)
 
 
 def _steps(
@@ -190,7 +201,10 @@ def _least(table: Floats, orders: Sequence[float]) -> LeastSteps:
     return LeastSteps(table[at, np.arange(table.shape[1])], np.asarray(orders, dtype=np.float64)[at])
 
 
-def _checked(problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits) -> ForgetUnits:
+def _distance(
+    problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits, delta: float, simulations: Simulations | None
+) -> tuple[CoupledDistance, float]:
+    """The coupled distance, and what is left of delta for the divergence."""
     kappa = update_lipschitz(problem, descent)
     if not kappa < 1:
         limit = 2 / problem.smoothness
@@ -198,10 +212,16 @@ def _checked(problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits) ->
             f"A learning rate of {descent.learning_rate:g} does not contract (kappa {kappa:.3g}).",
             f"It must be below 2/L = {limit:.3g}; 2/(m + L) contracts fastest.",
         )
-    return units
+    distance = coupled_distance(problem, descent, units)
+    if simulations is None:
+        return distance, delta
+    renyi_target(2.0, 1.0, delta)  # checks delta before any work
+    failure = simulations.share_of_delta * delta
+    means = simulated_distance(problem, descent, units, simulations.runs, simulations.seed)
+    return distance.simulated(means, simulations.runs, failure), delta - failure
 
 
-def _decided(found: UnitSteps) -> tuple[int | None, str, float | None, Direction]:
+def _decided(found: UnitSteps) -> tuple[int | None, Bound, float | None, Direction]:
     """Steps, bound, order and direction of the one unit."""
     coupled, worn = found.coupling.steps[0], found.trajectory[0]
     if math.isinf(min(coupled, worn)):
@@ -215,11 +235,6 @@ def _decided(found: UnitSteps) -> tuple[int | None, str, float | None, Direction
 def _slower(found: UnitSteps) -> tuple[LeastSteps, Direction]:
     reverse = found.reverse.steps[0] > found.forward.steps[0]
     return (found.reverse, REVERSE) if reverse else (found.forward, FORWARD)
-
-
-def _trajectory_route(found: UnitSteps, epsilon: float, delta: float) -> Route:
-    slower, direction = _slower(found)
-    return _route(slower, direction, epsilon, delta)
 
 
 def _route(least: LeastSteps, direction: Direction, epsilon: float, delta: float) -> Route:
@@ -237,7 +252,7 @@ def _whole(least: LeastSteps) -> int | None:
 
 
 def _reason(
-    steps: int | None, route: str, descent: NoisyDescent, epsilon: float, delta: float, orders: Sequence[float]
+    steps: int | None, route: Bound, descent: NoisyDescent, epsilon: float, delta: float, orders: Sequence[float]
 ) -> str:
     if steps is None:
         best = float(np.max(renyi_target(np.asarray(orders, dtype=np.float64), epsilon, delta)))

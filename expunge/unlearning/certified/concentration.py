@@ -1,8 +1,8 @@
 """What is E exp(c F^2) of a function of the noise, at most? The moment generating function both bounds rest on.
 
 F >= 0 a function of independent standard normals with Lipschitz constant sqrt(v): E exp(h (F - EF)) <= exp(h^2 v/2)
-(Tsirelson, Ibragimov and Sudakov; Boucheron, Lugosi, Massart 2013, theorem 5.5). With exp(c F^2) = E_g exp(sqrt(2c) g F),
-g standard normal, and EF <= m:
+(Tsirelson, Ibragimov and Sudakov; Boucheron, Lugosi, Massart 2013, theorem 5.5). With exp(c F^2) = E_g exp(sqrt(2c) g
+F), g standard normal, and EF <= m:
 
     ln E exp(c F^2) <= c m^2 / (1 - 2 c v) - ln(1 - 2 c v) / 2        for 2 c v < 1, otherwise unknown (inf).
 """

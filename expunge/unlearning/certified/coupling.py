@@ -3,17 +3,17 @@
 U: T steps on all records, then k without S. R: T + k steps without S. Both start at the same point.
 
 1. One noise for both (a coupling): W_{t+1} - R_{t+1} = [u(W_t) - u(R_t)] - (eta/n) SUM_{x in S} g_x(W_t), with u the
-   noiseless update without S, a contraction by kappa. So ||W_T - R_T|| <= B = (eta/n) SUM_t kappa^(T-1-t) ||g_S(W_t)||.
-   (Chien et al. 2024b, arXiv 2403.17105, section 3, track the same distance by its worst case.)
-2. From two points at distance z, k noisy contractions lead to D_a <= (a/2) z^2 psi_k with psi_k = kappa^(2k) /
-   (2 eta sigma^2 SUM_{i<k} kappa^(2i)), either way round: shift reduction, that is privacy amplification by iteration
+   noiseless update without S, a contraction by kappa. So ||W_T - R_T|| <= B = (eta/n) SUM_t kappa^(T-1-t)
+   ||g_S(W_t)||. (Chien et al. 2024b, arXiv 2403.17105, section 3, track the same distance by its worst case.)
+2. From two points at distance z, k noisy contractions lead to D_a <= (a/2) z^2 psi_k with psi_k = kappa^(2k) / (2 eta
+   sigma^2 SUM_{i<k} kappa^(2i)), either way round: shift reduction, that is privacy amplification by iteration
    (Feldman, Mironov, Talwar, Thakurta 2018, arXiv 1808.10526, theorem 22; Altschuler and Talwar 2022, arXiv
    2205.13710, proposition 2.10) with the shifts h_i that cost least, h_i in proportion to kappa^(k-i).
-3. exp((a-1) D_a) is an f-divergence, jointly convex: over the coupling of step 1,
-   exp((a-1) D_a(U||R)) and exp((a-1) D_a(R||U)) are both at most E exp( (a(a-1)/2) psi_k B^2 ).
-4. B is a function of the training's noise with Lipschitz constant sqrt(v), v = (eta L_S s/n)^2 SUM_l l^2 kappa^(2l-2),
-   s^2 = 2 eta sigma^2, and EB <= (eta/n) SUM_t kappa^(T-1-t) sqrt(E||g_S(W_t)||^2) (`moments`). `concentration` ends it.
-   B never exceeds its worst case either, so the bound is never above the worst-case one.
+3. exp((a-1) D_a) is an f-divergence, jointly convex: over the coupling of step 1, exp((a-1) D_a(U||R)) and exp((a-1)
+   D_a(R||U)) are both at most E exp( (a(a-1)/2) psi_k B^2 ).
+4. B is a function of the training's noise with Lipschitz constant sqrt(v), v = (eta L_S s/n)^2 SUM_l l^2
+   kappa^(2l-2), s^2 = 2 eta sigma^2, and EB <= (eta/n) SUM_t kappa^(T-1-t) sqrt(E||g_S(W_t)||^2) (`moments`).
+   `concentration` ends it. B never exceeds its worst case either, so the bound is never above the worst-case one.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class CoupledDistance:
     def simulated(self, means: Floats, runs: int, failure: float) -> CoupledDistance:
         """With EB bounded from the mean of `runs` independent simulations, but for a chance of `failure`.
 
-        That mean is a Lipschitz function of independent noise with proxy v/runs, so EB <= mean + sqrt(2 v ln(1/failure) /
-        runs), whatever the dimension. The deterministic bound stays where it is less.
+        That mean is a Lipschitz function of independent noise with proxy v/runs, so EB <= mean +
+        sqrt(2 v ln(1/failure) / runs), whatever the dimension. The deterministic bound stays where it is less.
         """
         likely = means + np.sqrt(2 * self.proxy * np.log(1 / failure) / runs)
         return replace(self, mean=np.minimum(self.mean, likely))

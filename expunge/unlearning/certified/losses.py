@@ -1,19 +1,20 @@
 """Which losses have all their constants? Softmax, logistic and squared, as functions of the outputs z = W x.
 
-Of a loss l(z): `slope` bounds |grad l|, `curvature` the largest eigenvalue of its Hessian H, `frobenius` tr(H_i H_j) of
-any two records. How far E grad l(z + u) is from grad l(z), u a centred noise with Cov u <= v I, is bounded in three ways
-(`bias_of_sum`), by: `bend`, a b with |grad l(z+u) - grad l(z) - H(z) u| <= b |u|^2; `local_bend`, the same constant at z for
-E(u u') instead of |u|^2, with Lipschitz constant `steepness` in z, and `twist`, a bound on the fourth derivative over 6.
+Of a loss l(z): `slope` bounds |grad l|, `curvature` the largest eigenvalue of its Hessian H, `frobenius` tr(H_i H_j)
+of any two records. How far E grad l(z + u) is from grad l(z), u a centred noise with Cov u <= v I, is bounded in
+three ways (`bias_of_sum`), by: `bend`, a b with |grad l(z+u) - grad l(z) - H(z) u| <= b |u|^2; `local_bend`, the same
+constant at z for E(u u') instead of |u|^2, with Lipschitz constant `steepness` in z, and `twist`, a bound on the
+fourth derivative over 6.
 
 Softmax (K outputs, p = softmax z): grad = p - e_y, |grad|^2 <= 2. H = diag p - p p', u'Hu = Var_p(u) <= (range u)^2/4
 <= |u|^2/2. tr H^2 = S2 - 2 S3 + S2^2 with S_k = SUM p^k, and S3 >= S2^2 by Cauchy, so tr H^2 <= S2 - S2^2 <= 1/4. The
-third derivative has entries p_i ((u_i - mean)^2 - Var_p(u)), a difference of two non-negative vectors with sum Var_p(u)
-each, so its norm is at most sqrt(2) Var_p(u) <= |u|^2/sqrt(2): b = 1/(2 sqrt(2)), and E Var_p(u) <= v tr H gives the local
-one, tr H(z)/sqrt(2), whose slope is |2 H p|/sqrt(2) <= 1/sqrt(2). Fourth: the standard deviation of U^3 - 3 Var U (U the
-centred u) times that of a unit vector, at most sqrt(1/2); with range r <= sqrt(2)|u| and E U^6 <= .0575 r^6 (the largest
-of p(1-p)((1-p)^5 + p^5): a convex function on an interval is largest at its ends), sqrt((.0575 + 3/64)/2) 2^(3/2) < 0.65.
-Logistic (one output): slope 1, curvature 1/4, |l'''| <= 1/(6 sqrt(3)), |l''''| <= 1/8. Squared, |z - y|^2/2: curvature 1,
-nothing beyond, no bound on the slope.
+third derivative has entries p_i ((u_i - mean)^2 - Var_p(u)), a difference of two non-negative vectors with sum
+Var_p(u) each, so its norm is at most sqrt(2) Var_p(u) <= |u|^2/sqrt(2): b = 1/(2 sqrt(2)), and E Var_p(u) <= v tr H
+gives the local one, tr H(z)/sqrt(2), whose slope is |2 H p|/sqrt(2) <= 1/sqrt(2). Fourth: the standard deviation of
+U^3 - 3 Var U (U the centred u) times that of a unit vector, at most sqrt(1/2); with range r <= sqrt(2)|u| and E U^6
+<= .0575 r^6 (the largest of p(1-p)((1-p)^5 + p^5): a convex function on an interval is largest at its ends),
+sqrt((.0575 + 3/64)/2) 2^(3/2) < 0.65. Logistic (one output): slope 1, curvature 1/4, |l'''| <= 1/(6 sqrt(3)), |l''''|
+<= 1/8. Squared, |z - y|^2/2: curvature 1, nothing beyond, no bound on the slope.
 """
 
 from __future__ import annotations
@@ -80,9 +81,7 @@ class HeadLoss:
             return (p * (1 - p) * (1 - 2 * p)).abs() / 2
         return (1 - (torch.softmax(logits, dim=1) ** 2).sum(dim=1)) / math.sqrt(2)
 
-    def bias_of_sum(
-        self, variance: Floats, sums: LengthSums, local: Floats | float, moved: Floats
-    ) -> Floats:
+    def bias_of_sum(self, variance: Floats, sums: LengthSums, local: Floats | float, moved: Floats) -> Floats:
         """Bound on sqrt(SUM_i |E grad l_i(W x_i) - grad l_i(E W x_i)|^2), shaped as variance.
 
         Args:

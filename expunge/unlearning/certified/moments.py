@@ -3,14 +3,14 @@
 W_t: noisy descent of f + (tilt/n) SUM_{x in S} l_x from the declared start (tilt 0: training itself), its noiseless
 update kappa-Lipschitz; path_t: training's noiseless path.
 
-* C_{t+1} = kappa^2 C_t + 2 eta sigma^2, C_0 = 0, is a log-Sobolev constant of the law of W_t (N(0, cI) has c): Lipschitz
-  maps and Gaussian convolution (used as in Chien et al. 2024, arXiv 2401.10371, section 3). So Cov W_t <= C_t I, and the
-  variance of a function is at most C_t E||its gradient||^2 (Poincare), in any dimension.
-* delta_t bounds || E W_t - path_t ||: delta_{t+1} = kappa delta_t + eta (|tilt| ||g_S(path_t)|| / n + bias_t), bias_t the
-  bound on || E grad f(W_t) - grad f(E W_t) || <= ||X|| `HeadLoss.bias_of_sum` / n: a record's gradient depends on its
-  outputs only, so the number of features does not enter.
-* E||g_S(W_t)||^2 = ||E g_S||^2 + its variance <= (||g_S(path_t)|| + L_S delta_t + bias_S)^2 + frobenius ||X_S X_S'||_F^2 C_t,
-  and never more than (|S| * gradient bound)^2.
+* C_{t+1} = kappa^2 C_t + 2 eta sigma^2, C_0 = 0, is a log-Sobolev constant of the law of W_t (N(0, cI) has c):
+  Lipschitz maps and Gaussian convolution (used as in Chien et al. 2024, arXiv 2401.10371, section 3). So Cov W_t <=
+  C_t I, and the variance of a function is at most C_t E||its gradient||^2 (Poincare), in any dimension.
+* delta_t bounds || E W_t - path_t ||: delta_{t+1} = kappa delta_t + eta (|tilt| ||g_S(path_t)|| / n + bias_t), bias_t
+  the bound on || E grad f(W_t) - grad f(E W_t) || <= ||X|| `HeadLoss.bias_of_sum` / n: a record's gradient depends on
+  its outputs only, so the number of features does not enter.
+* E||g_S(W_t)||^2 = ||E g_S||^2 + its variance <= (||g_S(path_t)|| + L_S delta_t + bias_S)^2 + frobenius ||X_S
+  X_S'||_F^2 C_t, and never more than (|S| * gradient bound)^2.
 """
 
 from __future__ import annotations

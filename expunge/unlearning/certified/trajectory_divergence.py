@@ -1,8 +1,8 @@
 """What does training itself reveal, and how fast does noisy fine-tuning wear it off? The log-Sobolev bound.
 
 P(S, a) bounds D_a of the two trainings, and with it of their last weights, from the whole trajectories. One step:
-E_Q[(P/Q)^a h] = exp(a ||g_S||^2 eta (a-1) / (4 n^2 sigma^2)) E_tilted[h], where the tilted step has mean Q + a (P - Q).
-Over all steps, exactly and for any real a > 1,
+E_Q[(P/Q)^a h] = exp(a ||g_S||^2 eta (a-1) / (4 n^2 sigma^2)) E_tilted[h], where the tilted step has mean Q + a (P -
+Q). Over all steps, exactly and for any real a > 1,
 
     exp((a-1) D_a(trajectories)) = E_tilted exp( a(a-1) eta / (4 n^2 sigma^2) SUM_t ||g_S(W_t)||^2 ),
 
@@ -81,4 +81,3 @@ def decay_steps(loss: Floats, kappa: float, order: float, target: float) -> Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = order * np.log(loss / target) / (-2 * np.log(kappa))
     return np.where(loss <= target, 0.0, np.ceil(needed * (1 - 1e-12)))
-
