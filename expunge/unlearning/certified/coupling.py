@@ -123,7 +123,8 @@ def coupling_steps(distance: CoupledDistance, order: float, target: float) -> Fl
     # psi_k <= psi  <=>  kappa^(-2k) >= 1 + 1 / (stationary psi)
     with np.errstate(over="ignore"):
         needed = np.log1p(np.exp(-low) / stationary) / (-2 * np.log(distance.kappa))
-    return np.maximum(np.ceil(needed * (1 - 1e-12)), 1.0)
+    # where nothing fits, however small psi is, no bound on the distance is finite
+    return np.where(low > -700.0, np.maximum(np.ceil(needed * (1 - 1e-12)), 1.0), np.inf)
 
 
 def _divergence(distance: CoupledDistance, order: float, psi: Floats) -> Floats:

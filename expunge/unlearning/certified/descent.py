@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -21,6 +23,8 @@ from expunge.training.noise import weight_noise_deviation
 from expunge.training.randomness import generator
 from expunge.unlearning.certified.problem import HeadProblem
 from expunge.unlearning.plan import Document
+
+Rows = npt.NDArray[np.int64]
 
 
 class NoisyDescent(Document):
@@ -73,7 +77,7 @@ class TrainedHead:
 
 def train_head(problem: HeadProblem, descent: NoisyDescent, seed: int) -> TrainedHead:
     """T steps on all records. The seed is a secret: who knows it can take the noise off again."""
-    kept = torch.ones(len(problem), dtype=torch.float64)
+    kept = np.arange(len(problem))
     start = torch.zeros(problem.weight_shape, dtype=torch.float64)
     weights = _descend(problem, descent, start, kept, descent.steps, seed, "certified training")
     return TrainedHead(weights, descent.steps)
@@ -109,20 +113,19 @@ def retrain_head(
     return TrainedHead(weights, steps, tuple(sorted(int(row) for row in rows)))
 
 
-def noiseless_step(problem: HeadProblem, learning_rate: float, weights: Tensor, residuals: Tensor) -> Tensor:
-    """One step of descent without noise, from the residuals [n, outputs] (times the records' weights)."""
-    slope = residuals.T @ problem.features / len(problem) + problem.l2 * weights
-    return weights - learning_rate * slope
+def noiseless_step(problem: HeadProblem, learning_rate: float, weights: Tensor, gradient_sum: Tensor) -> Tensor:
+    """One step of descent without noise, from the sum of the records' gradients [outputs, p]."""
+    return weights - learning_rate * (gradient_sum / len(problem) + problem.l2 * weights)
 
 
 def _descend(
-    problem: HeadProblem, descent: NoisyDescent, start: Tensor, kept: Tensor, steps: int, seed: int, purpose: str
+    problem: HeadProblem, descent: NoisyDescent, start: Tensor, kept: Rows, steps: int, seed: int, purpose: str
 ) -> Tensor:
     weights, deviation = start.clone(), descent.step_noise
+    features, targets = problem.features[kept], problem.targets[kept]
     for step in range(steps):
-        # torch.where, not a product: a record that is gone must not reach the sum even as a NaN times zero
-        residuals = torch.where(kept[:, None] > 0, problem.residuals(weights), 0.0)
-        weights = noiseless_step(problem, descent.learning_rate, weights, residuals)
+        residuals = problem.loss.residuals(features @ weights.T, targets)
+        weights = noiseless_step(problem, descent.learning_rate, weights, residuals.T @ features)
         draws = torch.randn(weights.shape, generator=generator(seed, purpose, step), dtype=torch.float64)
         weights += deviation * draws
     return weights

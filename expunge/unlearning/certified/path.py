@@ -106,7 +106,8 @@ def simulated_norms(
             yield np.array([float(torch.linalg.matrix_norm(gradient)) for gradient in sums])
         source = generator(seed[0], f"certified simulation {seed[1]}", step)
         draws = torch.randn(weights.shape, generator=source, dtype=torch.float64)
-        weights = noiseless_step(problem, descent.learning_rate, weights, residuals) + descent.step_noise * draws
+        weights = noiseless_step(problem, descent.learning_rate, weights, residuals.T @ problem.features)
+        weights += descent.step_noise * draws
 
 
 def _noiseless(problem: HeadProblem, descent: NoisyDescent) -> Iterator[tuple[Tensor, Tensor]]:
@@ -117,4 +118,4 @@ def _noiseless(problem: HeadProblem, descent: NoisyDescent) -> Iterator[tuple[Te
         logits = problem.features @ weights.T
         residuals = problem.loss.residuals(logits, problem.targets)
         yield residuals, problem.loss.local_bend(logits) * squares
-        weights = noiseless_step(problem, descent.learning_rate, weights, residuals)
+        weights = noiseless_step(problem, descent.learning_rate, weights, residuals.T @ problem.features)

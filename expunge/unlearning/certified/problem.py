@@ -106,11 +106,13 @@ class HeadProblem:
         """Gradients of the records' losses with respect to their outputs, [n, outputs]; g_i = residual_i x_i'."""
         return self.loss.residuals(self.features @ weights.T, self.targets)
 
-    def without(self, rows: Sequence[int]) -> Tensor:
-        """Weights of the records in a retraining, [n]: 0 for those to forget, 1 for the others."""
-        kept = torch.ones(len(self), dtype=torch.float64)
-        kept[torch.as_tensor(checked_rows(rows, len(self)))] = 0.0
-        return kept
+    def without(self, rows: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Rows of the records that stay.
+
+        Raises:
+            UsageError: as `checked_rows`.
+        """
+        return np.setdiff1d(np.arange(len(self)), checked_rows(rows, len(self)))
 
 
 def checked_rows(rows: Sequence[int], records: int) -> npt.NDArray[np.int64]:
