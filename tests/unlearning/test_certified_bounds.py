@@ -1,4 +1,4 @@
-"""The certified bounds hold where laws are known: exactly (ridge), by integration (one logistic weight), by sampling."""
+"""The certified bounds hold where laws are known: exactly (ridge), by integration (one weight), by sampling."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +83,76 @@ class UnitSteps:
         return np.minimum(self.coupling.steps, self.trajectory)
 
 
+class HeadBounds:
+    """Both bounds for some units; what does not depend on the target is worked out once, so many targets are cheap."""
+
+    def __init__(
+        self, problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits, orders: Sequence[float] = ORDERS
+    ) -> None:
+        """Units of `units_of_records` or `unit_of_set`, of the same problem and descent.
+
+        Raises:
+            UsageError: a learning rate too large to contract, no order.
+        """
+        kappa = update_lipschitz(problem, descent)
+        if not kappa < 1:
+            raise UsageError(
+                f"A learning rate of {descent.learning_rate:g} does not contract (kappa {kappa:.3g}).",
+                f"It must be below 2/L = {2 / problem.smoothness:.3g}; 2/(m + L) contracts fastest.",
+            )
+        if len(orders) == 0:
+            raise UsageError("Give at least one order.")
+        self.problem, self.descent, self.units = problem, descent, units
+        self.orders = np.asarray(orders, dtype=np.float64)
+        self._losses: dict[float, TrajectoryLoss] = {}
+        self._simulated: dict[tuple[int, int], Floats] = {}
+
+    @cached_property
+    def plain_distance(self) -> CoupledDistance:
+        """Of the coupled weights after training, from deterministic quantities only."""
+        return coupled_distance(self.problem, self.descent, self.units)
+
+    def distance(self, delta: float, simulations: Simulations | None) -> tuple[CoupledDistance, float]:
+        """The coupled distance, and what is left of delta for the divergence."""
+        renyi_target(2.0, 1.0, delta)  # checks delta before any work
+        if simulations is None:
+            return self.plain_distance, delta
+        key = (simulations.runs, simulations.seed)
+        if key not in self._simulated:
+            self._simulated[key] = simulated_distance(self.problem, self.descent, self.units, *key)
+        failure = simulations.share_of_delta * delta
+        return self.plain_distance.simulated(self._simulated[key], simulations.runs, failure), delta - failure
+
+    def loss(self, order: float) -> TrajectoryLoss:
+        """What training reveals at one order."""
+        if order not in self._losses:
+            self._losses[order] = trajectory_loss(self.problem, self.descent, self.units, order)
+        return self._losses[order]
+
+    def steps(self, epsilon: float, delta: float, simulations: Simulations | None = None) -> UnitSteps:
+        """Least k of every unit by every bound.
+
+        Raises:
+            UsageError: epsilon, delta or an order out of range.
+        """
+        targets = renyi_target(self.orders, epsilon, delta)
+        distance, left = self.distance(delta, simulations)
+        if left != delta:
+            targets = renyi_target(self.orders, epsilon, left)
+        rows: dict[str, list[Floats]] = {name: [] for name in ("coupling", "forward", "reverse", "worst", "langevin")}
+        worst, kappa = distance.worst_case(), distance.kappa
+        for order, target in zip(self.orders.tolist(), targets.tolist(), strict=True):
+            rows["coupling"].append(coupling_steps(distance, order, target))
+            rows["worst"].append(coupling_steps(worst, order, target))
+            loss = self.loss(order) if target > 0 else TrajectoryLoss.unknown(len(self.units.rows))
+            published = published_worst_case(self.problem, self.descent, self.units, order)
+            rows["forward"].append(decay_steps(loss.forward, kappa, order, target))
+            rows["reverse"].append(decay_steps(loss.reverse, kappa, order, target))
+            rows["langevin"].append(decay_steps(np.minimum(loss.worst, published), kappa, order, target))
+        best = {name: _least(np.stack(found), self.orders) for name, found in rows.items()}
+        return UnitSteps(best["coupling"], best["forward"], best["reverse"], best["worst"], best["langevin"])
+
+
 def certify_head(
     problem: HeadProblem,
     descent: NoisyDescent,
@@ -107,17 +178,16 @@ def certify_head(
         UsageError: a learning rate too large to contract, rows that are no forget set, epsilon, delta or orders out of
             range.
     """
-    unit = unit_of_set(problem, descent, rows)
-    distance, left = _distance(problem, descent, unit, delta, simulations)
-    found = _steps(problem, descent, unit, distance, epsilon, left, orders)
+    bounds = HeadBounds(problem, descent, unit_of_set(problem, descent, rows), orders)
+    distance, left = bounds.distance(delta, simulations)
+    found = bounds.steps(epsilon, delta, simulations)
     steps, route, order, direction = _decided(found)
-    target = _target(order, epsilon, left)
     divergence = None
     if steps is not None and order is not None:
         if route == "coupling":
             divergence = float(coupling_divergence(distance, order, steps)[0])
         else:
-            loss = trajectory_loss(problem, descent, unit, order)
+            loss = bounds.loss(order)
             chosen = loss.reverse if direction == REVERSE else loss.forward
             divergence = float(decayed(chosen, distance.kappa, order, steps)[0])
     return CertifiedUnlearning(
@@ -126,12 +196,12 @@ def certify_head(
         steps=steps,
         bound=route,
         order=order,
-        target=target,
+        target=_target(order, epsilon, left),
         divergence=divergence,
         direction=direction,
         forget_records=len(rows),
         descent=descent,
-        constants=_constants(problem, descent, unit, distance),
+        constants=_constants(problem, descent, bounds.units, distance),
         distance=float(distance.mean[0]),
         simulations=simulations,
         trajectory=_route(*_slower(found), epsilon, left),
@@ -139,7 +209,7 @@ def certify_head(
         worst_case=WorstCase(langevin=_whole(found.worst_langevin), coupling=_whole(found.worst_coupling)),
         share_of_retraining=None if steps is None else steps / descent.steps,
         guarantee="none" if steps is None else f"certified({epsilon:g}, {delta:g})",
-        reason=_reason(steps, route, descent, epsilon, left, orders),
+        reason=_reason(steps, route, descent, renyi_target(bounds.orders, epsilon, left), max(orders)),
         assumptions=ASSUMPTIONS if simulations is None else (*ASSUMPTIONS, SIMULATED),
     )
 
@@ -153,72 +223,21 @@ def steps_of_each_record(
     rows: Sequence[int] | None = None,
     simulations: Simulations | None = None,
     orders: Sequence[float] = ORDERS,
-    units: ForgetUnits | None = None,
 ) -> UnitSteps:
-    """k of every record forgotten alone (or of the given rows, or units made before), [u]: for tables and plans.
+    """k of every record forgotten alone (or of the given rows), [u]: for tables and plans.
+
+    Each number stands for itself: certifying many records does not certify that they may be forgotten together.
 
     Raises:
         UsageError: as `certify_head`.
     """
-    units = units_of_records(problem, descent, rows) if units is None else units
-    distance, left = _distance(problem, descent, units, delta, simulations)
-    return _steps(problem, descent, units, distance, epsilon, left, orders)
+    bounds = HeadBounds(problem, descent, units_of_records(problem, descent, rows), orders)
+    return bounds.steps(epsilon, delta, simulations)
 
 
-def _steps(
-    problem: HeadProblem,
-    descent: NoisyDescent,
-    units: ForgetUnits,
-    distance: CoupledDistance,
-    epsilon: float,
-    delta: float,
-    orders: Sequence[float],
-) -> UnitSteps:
-    if len(orders) == 0:
-        raise UsageError("Give at least one order.")
-    targets = renyi_target(np.asarray(orders, dtype=np.float64), epsilon, delta)
-    rows: dict[str, list[Floats]] = {name: [] for name in ("coupling", "forward", "reverse", "worst", "langevin")}
-    worst = distance.worst_case()
-    for order, target in zip(map(float, orders), targets.tolist(), strict=True):
-        rows["coupling"].append(coupling_steps(distance, order, target))
-        rows["worst"].append(coupling_steps(worst, order, target))
-        loss = trajectory_loss(problem, descent, units, order) if target > 0 else _unknown(units)
-        rows["forward"].append(decay_steps(loss.forward, distance.kappa, order, target))
-        rows["reverse"].append(decay_steps(loss.reverse, distance.kappa, order, target))
-        known = np.minimum(loss.worst, published_worst_case(problem, descent, units, order))
-        rows["langevin"].append(decay_steps(known, distance.kappa, order, target))
-    best = {name: _least(np.stack(found), orders) for name, found in rows.items()}
-    return UnitSteps(best["coupling"], best["forward"], best["reverse"], best["worst"], best["langevin"])
-
-
-def _unknown(units: ForgetUnits) -> TrajectoryLoss:
-    nothing = np.full(len(units.records), np.inf)
-    return TrajectoryLoss(nothing, nothing, nothing)
-
-
-def _least(table: Floats, orders: Sequence[float]) -> LeastSteps:
+def _least(table: Floats, orders: Floats) -> LeastSteps:
     at = table.argmin(axis=0)
-    return LeastSteps(table[at, np.arange(table.shape[1])], np.asarray(orders, dtype=np.float64)[at])
-
-
-def _distance(
-    problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits, delta: float, simulations: Simulations | None
-) -> tuple[CoupledDistance, float]:
-    """The coupled distance, and what is left of delta for the divergence."""
-    kappa = update_lipschitz(problem, descent)
-    if not kappa < 1:
-        limit = 2 / problem.smoothness
-        raise UsageError(
-            f"A learning rate of {descent.learning_rate:g} does not contract (kappa {kappa:.3g}).",
-            f"It must be below 2/L = {limit:.3g}; 2/(m + L) contracts fastest.",
-        )
-    distance = coupled_distance(problem, descent, units)
-    if simulations is None:
-        return distance, delta
-    renyi_target(2.0, 1.0, delta)  # checks delta before any work
-    failure = simulations.share_of_delta * delta
-    means = simulated_distance(problem, descent, units, simulations.runs, simulations.seed)
-    return distance.simulated(means, simulations.runs, failure), delta - failure
+    return LeastSteps(table[at, np.arange(table.shape[1])], orders[at])
 
 
 def _decided(found: UnitSteps) -> tuple[int | None, Bound, float | None, Direction]:
@@ -251,15 +270,12 @@ def _whole(least: LeastSteps) -> int | None:
     return None if math.isinf(least.steps[0]) else int(least.steps[0])
 
 
-def _reason(
-    steps: int | None, route: Bound, descent: NoisyDescent, epsilon: float, delta: float, orders: Sequence[float]
-) -> str:
+def _reason(steps: int | None, route: Bound, descent: NoisyDescent, targets: Floats, highest: float) -> str:
     if steps is None:
-        best = float(np.max(renyi_target(np.asarray(orders, dtype=np.float64), epsilon, delta)))
-        if best <= 0:
+        if targets.max() <= 0:
             return (
-                f"No order up to {max(orders):g} leaves a Renyi target above 0 for ({epsilon:g}, {delta:g})"
-                f" (largest {best:.3g}): no k is certified. Allow higher orders, or a larger epsilon or delta."
+                f"No order up to {highest:g} leaves a Renyi target above 0 (largest {targets.max():.3g}): no k is"
+                " certified. Allow higher orders, or a larger epsilon or delta."
             )
         return "Neither bound is finite at any order: no k is certified. Add noise or a larger penalty."
     words = {

@@ -40,6 +40,12 @@ class TrajectoryLoss:
     reverse: Floats
     worst: Floats
 
+    @classmethod
+    def unknown(cls, units: int) -> TrajectoryLoss:
+        """Infinite, for where it is not needed."""
+        nothing = np.full(units, np.inf)
+        return cls(nothing, nothing, nothing)
+
     def larger(self) -> Floats:
         return np.maximum(self.forward, self.reverse)
 
