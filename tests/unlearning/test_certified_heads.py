@@ -56,6 +56,7 @@ def test_a_certificate_states_its_k_its_constants_and_its_assumptions(
     assert found.constants.strong_convexity == problem.l2 < found.constants.smoothness
     assert found.constants.decay == pytest.approx(-2 * math.log(1 - descent.learning_rate * problem.l2))
     assert found.constants.gradient_bound == problem.radius
+    assert problem.smoothness <= problem.declared_smoothness
     words = " ".join(found.assumptions)
     for said in ("T + k steps", "fixed before any noise", "not the original as well", "same declared start", "alone"):
         assert said in words
@@ -163,7 +164,7 @@ def test_no_order_with_a_positive_target_certifies_nothing_and_says_why(
     assert "No order up to 4" in found.reason and "no k is certified" in found.reason
     assert found.worst_case.langevin is None
     with pytest.raises(UsageError, match="finite number"):
-        unlearn_head(train_head(problem, descent, 0), problem, descent, [0], math.inf, 0)  # type: ignore[arg-type]
+        unlearn_head(train_head(problem, descent, 0), problem, descent, [0], found.steps, 0)
 
 
 def test_a_k_beyond_retraining_is_called_of_no_use(problem: HeadProblem) -> None:

@@ -1,6 +1,7 @@
 """Certified unlearning of convex heads: noisy full-batch descent, and how many steps of it suffice."""
 
-from expunge.unlearning.certified.certify import HeadBounds, certify_head, steps_of_each_record
+from expunge.unlearning.certified.bounds import HeadBounds
+from expunge.unlearning.certified.certify import certify_head, steps_of_each_record
 from expunge.unlearning.certified.descent import NoisyDescent, TrainedHead, retrain_head, train_head, unlearn_head
 from expunge.unlearning.certified.document import CertifiedUnlearning, Simulations
 from expunge.unlearning.certified.features import bounded_features

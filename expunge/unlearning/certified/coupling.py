@@ -7,8 +7,8 @@ U: T steps on all records, then k without S. R: T + k steps without S. Both star
    ||g_S(W_t)||. (Chien et al. 2024b, arXiv 2403.17105, section 3, track the same distance by its worst case.)
 2. From two points at distance z, k noisy contractions lead to D_a <= (a/2) z^2 psi_k with psi_k = kappa^(2k) / (2 eta
    sigma^2 SUM_{i<k} kappa^(2i)), either way round: shift reduction, that is privacy amplification by iteration
-   (Feldman, Mironov, Talwar, Thakurta 2018, arXiv 1808.10526, theorem 22; Altschuler and Talwar 2022, arXiv
-   2205.13710, proposition 2.10) with the shifts h_i that cost least, h_i in proportion to kappa^(k-i).
+   (Feldman, Mironov, Talwar, Thakurta 2018, arXiv 1808.10526, section 4; Altschuler and Talwar 2022, arXiv
+   2205.13710, section 2) with the shifts h_i that cost least, h_i in proportion to kappa^(k-i).
 3. exp((a-1) D_a) is an f-divergence, jointly convex: over the coupling of step 1, exp((a-1) D_a(U||R)) and exp((a-1)
    D_a(R||U)) are both at most E exp( (a(a-1)/2) psi_k B^2 ).
 4. B is a function of the training's noise with Lipschitz constant sqrt(v), v = (eta L_S s/n)^2 SUM_l l^2

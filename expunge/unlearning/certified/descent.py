@@ -84,21 +84,22 @@ def train_head(problem: HeadProblem, descent: NoisyDescent, seed: int) -> Traine
 
 
 def unlearn_head(
-    head: TrainedHead, problem: HeadProblem, descent: NoisyDescent, rows: Sequence[int], steps: int, seed: int
+    head: TrainedHead, problem: HeadProblem, descent: NoisyDescent, rows: Sequence[int], steps: int | None, seed: int
 ) -> TrainedHead:
     """`steps` more steps on the records that stay, at the same rate, noise and divisor.
 
     Raises:
-        UsageError: steps that are negative, rows that are no forget set, a head that has unlearned before: a
-            certificate covers one request; make one of all records asked back, from the original head.
+        UsageError: steps that are negative or None (no k is certified), rows that are no forget set, a head that has
+            unlearned before: a certificate covers one request; make one of all records asked back, from the original
+            head.
     """
     if head.forgotten:
         raise UsageError(
             "This head has unlearned before; a certificate covers one forget set.",
             "Start from the original head, with the records of all requests together.",
         )
-    if steps < 0 or math.isinf(steps):
-        raise UsageError(f"steps must be a finite number, 0 or more; got {steps}.", "Retrain where none suffices.")
+    if steps is None or steps < 0 or math.isinf(steps):
+        raise UsageError(f"steps must be a finite number, 0 or more; got {steps}.", "Retrain where none is certified.")
     kept = problem.without(rows)
     weights = _descend(problem, descent, head.weights, kept, int(steps), seed, "certified unlearning")
     return TrainedHead(weights, head.steps + int(steps), tuple(sorted(int(row) for row in rows)))

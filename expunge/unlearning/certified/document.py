@@ -17,7 +17,7 @@ ASSUMPTIONS: tuple[str, ...] = (
     " them was trained on the records to forget.",
     "Compared are the laws of the weights, over the noise of training and unlearning: unlearned = T steps on all"
     " records, then k on those that stay; retrained = T + k steps on those that stay, from the same declared start, at"
-    " the same rate, noise and divisor n.",
+    " the same rate, noise, penalty and divisor n. None of these numbers was read off the records to forget.",
     "Every step is a full-batch gradient step in float64 with fresh, independent Gaussian noise. The generator is taken"
     " to be ideal and rounding to be exact; whoever sees the model knows neither the seed of training nor that of"
     " unlearning.",
@@ -32,7 +32,8 @@ ASSUMPTIONS: tuple[str, ...] = (
 
 SIMULATED = (
     "The distance of the coupled weights was bounded from simulated trainings whose noise was drawn for that alone; the"
-    " chance that this bound is too low is part of delta. The forget set was not chosen by looking at them."
+    " chance that this bound is too low is part of delta. Their seed was fixed beforehand, not tried out, and the"
+    " forget set was not chosen by looking at them."
 )
 
 

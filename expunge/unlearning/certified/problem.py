@@ -98,6 +98,11 @@ class HeadProblem:
         return self.loss.curvature * self.gram_eigenvalue / len(self) + self.l2
 
     @property
+    def declared_smoothness(self) -> float:
+        """curvature * radius^2 + l2: never below L, and read off no record. A rate of 2/(m + this) always contracts."""
+        return self.loss.curvature * self.radius**2 + self.l2
+
+    @property
     def gradient_bound(self) -> float:
         """The declared bound on one record's gradient, slope * radius: what a worst-case number is made from."""
         return self.loss.slope * self.radius

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from expunge.errors import UsageError
 
 # Dense where the best order lies for delta of 1e-3 to 1e-9 and epsilon of 0.05 to 10; a coarser grid only costs steps
-ORDERS: tuple[float, ...] = tuple(float(order) for order in np.unique(np.round(1 + np.geomspace(0.25, 4000.0, 80), 3)))
+ORDERS: tuple[float, ...] = tuple(float(order) for order in np.unique(np.round(1 + np.geomspace(0.25, 4000.0, 40), 3)))
 
 
 def renyi_target(order: float | npt.NDArray[np.float64], epsilon: float, delta: float) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ W noisy descent with the records of S counted a times (forward: trained with S a
 
 Fine-tuning: after k steps D_a <= kappa^(2k/a) P, that is exp(-kR/a) with R = ln(1 + 2 eta sigma^2/(kappa^2 C)) and C
 the stationary log-Sobolev constant 2 eta sigma^2/(1 - kappa^2), so R = -2 ln kappa. Source: Chien et al. 2024 (arXiv
-2401.10371), theorem 3.2, after Vempala and Wibisono 2019. All laws here start at a point, so their constants stay
+2401.10371), section 3, after Vempala and Wibisono 2019. All laws here start at a point, so their constants stay
 below C along training, retraining AND unlearning: the rate is the same in both directions, the loss is not.
 """
 
@@ -67,9 +67,10 @@ def trajectory_loss(problem: HeadProblem, descent: NoisyDescent, units: ForgetUn
 
 
 def published_worst_case(problem: HeadProblem, descent: NoisyDescent, units: ForgetUnits, order: float) -> Floats:
-    """a |S|^2 M^2 / (m sigma^2 n^2): Chien et al. 2024, theorem 3.3 at T = infinity, M the gradient bound. [u]
+    """a |S|^2 M^2 / (m sigma^2 n^2), [u]: Chien et al. 2024, section 3, at stationarity, M the gradient bound.
 
-    Theirs is 4 a ..., for one record REPLACED by another; removing one at a fixed divisor moves a gradient half as far.
+    Theirs (and their public code's) is 4 a ..., for one record REPLACED by another; removing one at a fixed divisor
+    moves a gradient half as far. Beside ours only: no certificate rests on it.
     """
     size = units.records * problem.gradient_bound / (len(problem) * descent.sigma)
     return order * size**2 / problem.strong_convexity
