@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from evidence_worlds import World
+from pareto_planner import TARGETS, Ways
+from pareto_report import as_markdown
 from pareto_runs import (
     CALIBRATED,
     CALIBRATION_SETS,
@@ -46,7 +48,7 @@ from pareto_runs import (
     workspace,
 )
 from pareto_runs import originals as train_originals
-from pareto_summary import DIFFICULTY, Measured, as_markdown, summary
+from pareto_summary import DIFFICULTY, Measured, summary
 from world_options import work_through, world_parser
 
 from expunge.evaluation.influence import model_influence
@@ -118,7 +120,16 @@ def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
                 f"{name}-{rate:g}",
                 lambda k, method=method: runs.published(method, k, judged, PUBLISHED_COSTS),
             )
-    return summary(Measured(given.world.forget, runs.procedure, runs.ways(), sets, base, pilots, measured, arms, rates))
+        found = Measured(
+            Ways(runs.procedure, runs.ways(), given.world.forget), sets, base, pilots, measured, arms, rates
+        )
+        if not few:
+            for target in TARGETS:
+                plans = found.plans(target)
+                key = hashlib.sha256(repr(plans).encode()).hexdigest()[:8]
+                name = f"planned-{target:g}-{key}"
+                found.planned[target] = each(name, lambda k, plans=plans: runs.carried_out(k, plans[k]))
+    return summary(found)
 
 
 def _scores(runs: Runs, losses: list[PrivacyLosses]) -> Part:

@@ -17,6 +17,7 @@ from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
 
 Array = NDArray[np.float64]
 TARGET, CAUTION = 0.10, 0.4
+TARGETS = (0.02, 0.05, 0.07, 0.10, 0.15, 0.2, 0.3, 0.5)
 KEEP, RETRAIN = Way("keep", 0), Way("retrain", 0)
 
 
@@ -72,12 +73,16 @@ def calibrated(ways: Ways, pilots: list[Array], references: list[PilotReference]
     return fit_predictor(made, TARGET, total)
 
 
-def chosen(predictor: BudgetPredictor, mean_loss: float, caution: float = CAUTION) -> Way:
-    """What a plan would take for a set of this mean loss, all checkpoints being there."""
+def chosen(predictor: BudgetPredictor, mean_loss: float, among: list[Way] | None = None) -> Way:
+    """What a plan would take for a set of this mean loss, all checkpoints being there; of `among` alone, if given."""
     if mean_loss <= predictor.nothing_below:
         return KEEP
-    way = predictor.cheapest(mean_loss, caution)
-    return RETRAIN if way is None else way
+    if among is None:
+        way = predictor.cheapest(mean_loss, CAUTION)
+        return RETRAIN if way is None else way
+    told = [(predictor.ways[way], predictor.expected(way, mean_loss, CAUTION), way) for way in among]
+    enough = [(c, e.value, way) for c, e, way in told if e is not None and predictor.meets(way, e, mean_loss)]
+    return min(enough)[2] if enough else RETRAIN
 
 
 def measured_left(parts: Array) -> Array:

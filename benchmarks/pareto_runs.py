@@ -8,7 +8,7 @@ its own forget set, by cost. Calibration sets and measured sets are two draws of
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -220,6 +220,38 @@ class Runs:
             for way, models in zip(own, np.split(logits, len(own)), strict=True):
                 found[way] = self._by_set(models, numbers)
         return {"models": np.stack([found[way] for way in ways])}
+
+    def carried_out(self, k: int, plans: Mapping[int, Way]) -> Part:
+        """Original k under the plan of each set, with runs of their own: models [sets, m + 1], the sets in order.
+
+        Kept models are the original's; retrained ones and oracles share no seed.
+        """
+        trajectory, total = self.trajectories[k], self.procedure.config.steps
+        state = trajectory.state(trajectory.final).model_state()
+        found = {n: self.seen(predict(self.procedure.spec, state, self.table), n) for n in plans}
+        groups: dict[int, list[int]] = {}
+        for n, way in plans.items():
+            if way.method != "keep":
+                groups.setdefault(0 if way.method == "retrain" else way.amount, []).append(n)
+        for point, numbers in groups.items():
+            jobs = [
+                StackedJob(derived_seed(self.given.seed, f"planned {k} {n}", point), self.retain[n]) for n in numbers
+            ]
+            start = None
+            if point:
+                begun = trajectory.state(trajectory.at(point))
+                states = [self._taken_back(trajectory, begun, n, plans[n]) for n in numbers]
+                start = (point, stacked_states(self.procedure.spec, states))
+            config = self.procedure.config.model_copy(update={"steps": total})
+            for n, model in zip(numbers, self._stacked(config, jobs, start), strict=True):
+                found[n] = self.seen(model, n)
+        return {"models": np.stack([found[n] for n in plans])}
+
+    def _taken_back(self, trajectory: Trajectory, state: TrainingState, number: int, way: Way) -> TrainingState:
+        if way.strength is None:
+            return state
+        push = pushed(trajectory, self.given.train.select(self.sets.ids[number]), [way.amount])[way.amount]
+        return without(state, push, way.strength)
 
     def tuned(self, name: str, k: int, numbers: Sequence[int]) -> Part:
         """Original k fine-tuned (plain or with noise) at `cost` [P], one run looked at on its way."""

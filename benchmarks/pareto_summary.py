@@ -2,188 +2,253 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr, t
+from pareto_energies import energies, jackknife, pooled, single_set
+from pareto_planner import (
+    KEEP,
+    RETRAIN,
+    TARGET,
+    TARGETS,
+    Ways,
+    best_costs,
+    calibrated,
+    chosen,
+    coverage,
+    measured_left,
+    needs,
+    quality,
+)
+from pareto_runs import COSTS, Sets
+from scipy.stats import t
 
-from expunge.evaluation.influence import model_influence, residual_influence
-from expunge.unlearning.predictor import MEASURABLE_ENERGY, PilotCandidate, PilotSet, fit_predictor
+from expunge.unlearning.pilot_energies import PilotReference
+from expunge.unlearning.pilots import Way
+from expunge.unlearning.predictor import BudgetPredictor
 
 Array = NDArray[np.float64]
-TARGET, CAUTION = 0.10, 0.25
+Parts = list[dict[str, Any]]
 DIFFICULTY = "difficulty of "
+NOT_WORSE = 0.02
 
 
-def terms(u: Array, o: Array, x: Array) -> Array:
-    """C, S_u and S_o of one set, summed over records: phi [runs, m] of unlearned, oracles, originals."""
-    found = residual_influence(u, o, x)
-    return found.records * np.array([found.cross, found.energy_unlearned, found.energy])
+@dataclass
+class Measured:
+    """Everything that was trained for one data set, as arrays of phi with held-out accuracy behind (``pareto_runs``).
 
-
-def pooled(u: Array, o: Array, x: Array) -> dict[str, list[float]]:
-    """Influence and excess over sets as ratios of sums, with 95 % intervals by the jackknife over originals.
-
-    u, x [sets, K, m], o [sets, oracles, m].
+    `planned`: by target, what the planner's own runs gave, of each original.
     """
-    runs = x.shape[1]
-    full = np.sum([terms(*arms) for arms in zip(u, o, x, strict=True)], axis=0)
-    without = [
-        np.sum([terms(np.delete(a, k, 0), b, np.delete(c, k, 0)) for a, b, c in zip(u, o, x, strict=True)], axis=0)
-        for k in range(runs)
-    ]
-    found = {}
-    for name, part in (("influence", 0), ("excess", 1)):
-        values = np.array([one[part] / one[2] for one in without])
-        error = np.sqrt((runs - 1) / runs * ((values - values.mean()) ** 2).sum())
-        half = float(t.ppf(0.975, runs - 1) * error)
-        ratio = float(full[part] / full[2])
-        found[name] = [ratio, ratio - half, ratio + half]
-    return found
 
+    ways: Ways
+    sets: Sets
+    base: dict[str, Any]
+    pilots: Parts
+    rewinds: Parts
+    arms: dict[str, Parts]
+    rates: dict[str, float]
+    planned: dict[float, Parts] = field(default_factory=dict)
 
-def chosen_points(
-    total: int, base: dict[str, Any], points: list[int], rewinds: Array, fit: Sequence[int]
-) -> NDArray[np.int64]:
-    """Place in `points` that the shipped predictor chooses, by original and set [K, sets]; -1 is retraining.
-
-    rewinds: [K, P, sets, m + 1]. Calibrated for each original on the sets of `fit`, one run each.
-    """
-    chosen = np.zeros((len(rewinds), len(base["oracles"])), dtype=np.int64)
-    for k, runs in enumerate(rewinds):
-        pilots = []
-        for number in fit:
-            o, x = base["oracles"][number][:, :-1], base["originals"][number][k, :-1]
-            left = [model_influence(own[number, :-1], o, x) for own in runs]
-            candidates = tuple(
-                PilotCandidate(
-                    method="rewind", amount=point, steps=total - point, share_spent=float(share),
-                    excess=found.excess or 0.0, influence=found.influence or 0.0,
-                )
-                for point, share, found in zip(points, base["shares"][k, number], left, strict=True)
-            )  # fmt: skip
-            pilots.append(
-                PilotSet(
-                    name=str(number), size=o.shape[1], mean_loss=float(base["losses"][k, number]),
-                    energy=left[0].energy, candidates=candidates,
-                )
-            )  # fmt: skip
-        safe = fit_predictor(pilots, TARGET, total).safe_share(CAUTION)
-        # Shares grow with the step: the last point allowed is the cheapest.
-        chosen[k] = (base["shares"][k] <= (1.0 if safe is None else safe)).sum(axis=1) - 1
-    return chosen
-
-
-def best_costs(total: int, points: list[int], rewinds: Array, o: Array, x: Array) -> Array:
-    """cost* of each set: the cheapest rewind within the target, as are all dearer ones; 0: nothing to forget.
-
-    rewinds: [K, P, sets, m]; o [sets, oracles, m]; x [sets, K, m].
-    """
-    found = []
-    for number in range(len(o)):
-        best = 1.0
-        for at, point in enumerate(points):
-            cross, unlearned, energy = terms(rewinds[:, at, number], o[number], x[number]) / o.shape[2]
-            if energy < MEASURABLE_ENERGY:
-                best = 0.0
-                break
-            if max(cross, unlearned) / energy > TARGET:
-                break
-            best = 1 - point / total
-        found.append(best)
-    return np.array(found)
-
-
-def summary(
-    total: int,
-    base: dict[str, Any],
-    runs: dict[str, Any],
-    rates: dict[str, float],
-    fit: Sequence[int],
-    test: Sequence[int],
-) -> dict[str, Any]:
-    """Everything for the tables, on the measured sets. `runs`: each original's part by method (``pareto_runs``)."""
-    numbers = list(test)
-    judges, before = base["oracles"][numbers], base["originals"][numbers]
-    o, x, accuracy = judges[..., :-1], before[..., :-1], float(judges[..., -1].mean())
-
-    def row(method: str, cost: float, models: Array) -> dict[str, Any]:
-        """models: [sets, K, m + 1]."""
-        lost = accuracy - float(models[..., -1].mean())
-        return {"method": method, "cost": cost, **pooled(models[..., :-1], o, x), "accuracy_lost": lost}
-
-    rows = [row("original", 0.0, before)]
-    for name, parts in runs.items():
-        models = np.stack([part["models"] for part in parts])  # [K, P, sets, m + 1]
-        measured = models if models.shape[2] == len(numbers) else models[:, :, numbers]
-        cost = parts[0]["cost"]
-        rows += [row(name, float(cost[at]), measured[:, at].swapaxes(0, 1)) for at in np.argsort(cost)]
-    points = runs["rewind"][0]["points"].tolist()
-    rewinds = np.stack([part["models"] for part in runs["rewind"]])
-    chosen = chosen_points(total, base, points, rewinds, fit)[:, numbers]
-    costs = np.where(chosen < 0, 1.0, 1 - np.array(points)[chosen] / total)
-    planned = np.stack(
-        [
-            [rewinds[k, at, n] if (at := chosen[k, j]) >= 0 else base["retrained"][n, k] for k in range(len(rewinds))]
-            for j, n in enumerate(numbers)
+    @cached_property
+    def references(self) -> list[PilotReference]:
+        return [
+            PilotReference.of(o[:, :-1], x[:, :-1])
+            for o, x in zip(self.base["oracles"], self.base["trained"], strict=True)
         ]
-    )
-    rows.append(row("planner", float(costs.mean()), planned))
-    best = best_costs(total, points, rewinds[:, :, numbers, :-1], o, x)
-    left = [terms(u, a, b) / o.shape[2] for u, a, b in zip(planned[..., :-1], o, x, strict=True)]
-    missed = [bool(max(c, u) / e > TARGET) for c, u, e in left if e >= MEASURABLE_ENERGY]
-    scores = {key.removeprefix(DIFFICULTY): own[numbers] for key, own in base.items() if key.startswith(DIFFICULTY)}
+
+    @property
+    def judged(self) -> list[int]:
+        return list(self.sets.judged)
+
+    @cached_property
+    def originals(self) -> Array:
+        """[judged, K, m + 1]"""
+        found: Array = self.base["originals"][self.judged]
+        return found
+
+    def predictor(self, scores: Array | None = None) -> BudgetPredictor:
+        """Of the calibration sets; `scores` [sets] take the place of the mean privacy loss."""
+        rows = list(self.sets.calibration)
+        losses = self.base["losses"][: len(self.pilots), rows].mean(axis=0) if scores is None else scores[rows]
+        pilots = [part["models"][..., :-1] for part in self.pilots]
+        return calibrated(self.ways, pilots, [self.references[n] for n in rows], losses)
+
+    def plans(self, target: float) -> list[dict[int, Way]]:
+        """What is planned for each judged set, by original."""
+        told = self.predictor().at(target)
+        return [{n: chosen(told, float(own[n])) for n in self.judged} for own in self.base["losses"]]
+
+    def parts(self, models: Array) -> Array:
+        """Sums of energies [..., judged, 1 + K, 3] of models [K, ..., judged, m + 1]."""
+        of_set = np.moveaxis(models[..., :-1], -2, 0)  # [judged, K, ..., m]
+        found = [
+            energies(np.moveaxis(own, 0, -2), self.base["oracles"][n][:, :-1], x[:, :-1])
+            for n, own, x in zip(self.judged, of_set, self.originals, strict=True)
+        ]
+        return np.stack(found, axis=-3)
+
+    def sharp(self, models: Array) -> Array:
+        """The same of each set by itself, from sharper references: [..., judged, 3]."""
+        of_set = np.moveaxis(models[..., :-1], -2, 0)
+        found = [
+            single_set(np.moveaxis(own, 0, -2), self.references[n]) for n, own in zip(self.judged, of_set, strict=True)
+        ]
+        return np.stack(found, axis=-2)
+
+    def accuracy_lost(self, models: Array) -> Array:
+        """Held-out accuracy of the oracles less that of [K, ..., judged, m + 1], by set: [..., judged]."""
+        oracles = self.base["oracles"][self.judged][..., -1].mean(axis=1)
+        found: Array = oracles - models[..., -1].mean(axis=0)
+        return found
+
+
+def summary(found: Measured) -> dict[str, Any]:
+    """Everything for the tables."""
+    rewinds = np.stack([part["models"] for part in found.rewinds])  # [K, ways, judged, m + 1]
+    originals = np.moveaxis(found.originals, 1, 0)
+    retrained = np.moveaxis(found.base["retrained"], 1, 0)
+    first = found.sets.judged.start
+    kinds = {
+        "every difficulty": [n - first for n in found.sets.measured],
+        "random": [n - first for n in found.sets.random],
+        "hardest": [n - first for n in found.sets.hardest],
+    }
+    arms: list[tuple[str, float | None, float, Array]] = [("original", None, 0.0, originals)]
+    arms += [(way.method, way.strength, found.ways.cost(way), rewinds[:, k]) for k, way in enumerate(found.ways.ways)]
+    arms.append(("retrain", None, 1.0, retrained))
+    for name, own in found.arms.items():
+        models = np.stack([part["models"] for part in own])
+        arms += [(name, None, float(cost), models[:, k]) for k, cost in enumerate(own[0]["cost"])]
+    measured = [(method, strength, cost, found.parts(models), found.accuracy_lost(models))
+                for method, strength, cost, models in arms]  # fmt: skip
+    rows = {
+        kind: [_row(method, strength, cost, parts[own], lost[own]) for method, strength, cost, parts, lost in measured]
+        for kind, own in kinds.items()
+    }
+    sharp = found.sharp(rewinds)  # [ways, judged, 3]
+    best = best_costs(found.ways, sharp, found.ways.size)
+    result = {
+        "sets": {kind: len(own) for kind, own in kinds.items()},
+        "size": found.ways.size, "originals": len(originals), "oracles": found.base["oracles"].shape[1],
+        "rows": rows, "rates": found.rates,
+        "energies": [float(found.references[n].energy) for n in found.judged], "best": best.tolist(),
+        "null": _missed(found.sharp(retrained), found.ways.size),
+    }  # fmt: skip
+    if found.planned:
+        result["planner"] = _planner(found, kinds, measured, sharp, best)
+    return result
+
+
+def _row(method: str, strength: float | None, cost: float, parts: Array, lost: Array) -> dict[str, Any]:
+    left = pooled(parts)
     return {
-        "sets": len(numbers), "pilots": len(fit), "originals": len(rewinds), "oracles": judges.shape[1],
-        "rows": rows, "rates": rates,
-        "planner": {
-            "mean_cost": float(costs.mean()),
-            "mean_best": float(best.mean()),
-            "nothing_to_forget": int((best == 0).sum()),
-            "spearman": _spearman(costs.mean(axis=0), best),
-            "missed": sum(missed), "of": len(numbers),
-            "spearman_by_score": {name: _spearman(values, best) for name, values in scores.items()},
-        },
-        "cost_by_set": {"planned": costs.mean(axis=0).tolist(), "best": best.tolist()},
+        "method": method, "strength": strength, "cost": cost, "influence": left.influence, "excess": left.excess,
+        "accuracy_lost": float(lost.mean()),
     }  # fmt: skip
 
 
-def _spearman(a: Array, b: Array) -> float | None:
-    return None if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
+def _missed(sharp: Array, size: int) -> dict[str, int]:
+    flags = np.array([needs(one, size) for one in sharp])
+    return {"missed": int(np.nansum(flags)), "of": int((~np.isnan(flags)).sum())}
 
 
-def as_markdown(results: dict[str, Any]) -> str:
-    lines: list[str] = []
-    for name, found in results.items():
-        plan = found["planner"]
-        lines += [
-            f"### {name}", "",
-            f"{found['sets']} forget sets measured, {found['pilots']} for the planner's calibration; "
-            f"{found['originals']} originals, {found['oracles']} oracles a set.", "",
-            "Learning rates, as a share of the training's last: "
-            + ", ".join(f"{key} {rate:g}" for key, rate in found["rates"].items())
-            + ", chosen for each on four of the planner's sets.", "",
-            "| method | cost | influence | excess | held-out accuracy lost, points |", "|---|---|---|---|---|",
-        ]  # fmt: skip
-        for row in found["rows"]:
-            i, e = row["influence"], row["excess"]
-            lines.append(
-                f"| {row['method'].replace('_', ' ')} | {row['cost']:.2f} | {i[0]:.2f} [{i[1]:.2f}, {i[2]:.2f}] | "
-                f"{e[0]:.2f} [{e[1]:.2f}, {e[2]:.2f}] | {100 * row['accuracy_lost']:+.1f} |"
-            )
-        orders = ", ".join(
-            f"{key} {'undefined' if value is None else f'{value:.2f}'}"
-            for key, value in plan["spearman_by_score"].items()
-        )
-        own = "undefined" if plan["spearman"] is None else f"{plan['spearman']:.2f}"
-        lines += [
-            "",
-            f"Planner: mean cost {plan['mean_cost']:.2f}, the best possible (cost*) {plan['mean_best']:.2f}, "
-            f"{plan['nothing_to_forget']} of {plan['of']} sets had nothing measurable to forget; target missed in "
-            f"{plan['missed']} of {plan['of']}. Spearman of planned cost with cost*: {own}; of single scores: "
-            f"{orders}.",
-            "",
-        ]
-    return "\n".join(lines)
+def _planner(
+    found: Measured, kinds: dict[str, list[int]], arms: list[Any], sharp: Array, best: Array
+) -> dict[str, Any]:
+    """The planner's own runs at every target; how well its costs agree; other scores in place of privacy loss."""
+    told, every = found.predictor(), kinds["every difficulty"]
+    size, first = found.ways.size, found.sets.judged.start
+    losses = found.base["losses"].mean(axis=0)[found.judged]
+    curve, at_target = {}, {}
+    for target, own in found.planned.items():
+        models = np.stack([part["models"] for part in own])
+        plans = found.plans(target)
+        costs = np.array([np.mean([found.ways.cost(plan[n]) for plan in plans]) for n in found.judged])
+        parts, lost = found.parts(models), found.accuracy_lost(models)
+        curve[target] = (float(costs[every].mean()), parts[every])
+        if target == TARGET:
+            flags = np.array([needs(one, size) for one in found.sharp(models)])
+            at_target = {
+                kind: _row("planner", None, float(costs[rows].mean()), parts[rows], lost[rows])
+                for kind, rows in kinds.items()
+            }
+            judged = quality(costs[every], best[every], flags[every], losses[every])
+            chosen_ways = _counts(plans, every, first)
+    return {
+        "at_target": at_target, "quality": judged, "ways": chosen_ways, "nothing_below": told.nothing_below,
+        "measurable_pilots": len(told.measurable), "pilots": len(told.pilots),
+        "coverage": coverage(told, found.ways, losses[every], best[every]),
+        "laws": [law.model_dump() for law in told.laws],
+        "curve": [{"target": target, "cost": cost, **_left(parts)} for target, (cost, parts) in curve.items()],
+        "against_fixed": _against_fixed(arms, curve, every),
+        "scores": {
+            key.removeprefix(DIFFICULTY): _by_score(found, values, sharp, best, every)
+            for key, values in found.base.items()
+            if key.startswith(DIFFICULTY)
+        },
+        "predicted": told.energy_at(float(np.median(losses))),
+    }  # fmt: skip
+
+
+def _counts(plans: list[dict[int, Way]], every: list[int], first: int) -> dict[str, int]:
+    methods = [plan[n + first].method for plan in plans for n in every]
+    return {method: methods.count(method) for method in sorted(set(methods))}
+
+
+def _left(parts: Array) -> dict[str, Any]:
+    left = pooled(parts)
+    return {"influence": left.influence, "excess": left.excess}
+
+
+def _worst(parts: Array) -> Array:
+    """max(|influence|, excess) over sets: [1 + K], all originals and each left out."""
+    sums = parts.sum(axis=0)
+    return np.maximum(np.abs(sums[:, 0]), sums[:, 1]) / sums[:, 2]
+
+
+def _against_fixed(arms: list[Any], curve: dict[float, tuple[float, Array]], every: list[int]) -> list[dict[str, Any]]:
+    """At every cost of the grid: the planner's dearest setting within it less the best fixed method within it."""
+    found = []
+    for cost in COSTS:
+        fixed = [(_worst(parts[every]), method, strength) for method, strength, own, parts, _ in arms
+                 if own <= cost + 0.03 and method != "original"]  # fmt: skip
+        value, method, strength = min(fixed, key=lambda one: one[0][0])
+        within = [(own, target) for target, (own, _) in curve.items() if own <= cost + 0.03]
+        if not within:
+            continue
+        planner = _worst(curve[max(within)[1]][1])
+        difference, half = jackknife(planner - value)
+        error = half / float(t.ppf(0.975, len(value) - 2))
+        found.append(
+            {"cost": cost, "planner": float(planner[0]), "target": max(within)[1], "fixed": float(value[0]),
+             "method": method, "strength": strength, "difference": difference, "half": half,
+             "p_worse": float(t.sf((NOT_WORSE - difference) / error, len(value) - 2)) if error else float("nan")}
+        )  # fmt: skip
+    return found
+
+
+def _by_score(found: Measured, scores: Array, sharp: Array, best: Array, every: list[int]) -> dict[str, Any]:
+    """The same planner going by another score, on the ways that were run: the nearest thing to the same runs."""
+    told = found.predictor(scores)
+    own = scores[found.judged]
+    ways = [chosen(told, float(value), found.ways.ways) for value in own]
+    costs = np.array([found.ways.cost(way) for way in ways])
+    places = {way: k for k, way in enumerate(found.ways.ways)}
+    original = found.sharp(np.moveaxis(found.originals, 1, 0))
+    retrained = found.sharp(np.moveaxis(found.base["retrained"], 1, 0))
+    parts = np.stack([
+        original[n] if way == KEEP else retrained[n] if way == RETRAIN else sharp[places[way], n]
+        for n, way in enumerate(ways)
+    ])  # fmt: skip
+    flags = np.array([needs(one, found.ways.size) for one in parts])
+    sums = parts[every].sum(axis=0)
+    return {
+        **quality(costs[every], best[every], flags[every], own[every]),
+        "left": float(max(abs(sums[0]), sums[1]) / sums[2]),
+    }
+
+
+__all__ = ["DIFFICULTY", "TARGETS", "Measured", "measured_left", "summary"]
