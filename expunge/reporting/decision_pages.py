@@ -15,6 +15,7 @@ from expunge.reporting.page import (
     folded,
     nested,
     notice,
+    number,
     page,
     percent,
     plural,
@@ -159,13 +160,17 @@ def _looks(run: UnlearningRun) -> str:
             look.steps_spent,
             percent(look.excess),
             look.p_value,
+            look.p_staying,
+            None if look.remembered is None else f"{look.remembered} ({number(look.remembered_by_chance)} by chance)",
+            ", ".join(look.standing_out),
             badge("enough", "good") if look.passed else badge("not yet", "unsure"),
             look.words,
         ]
         for look in run.looks
     ]
-    head = ["from step", "steps spent", "excess", "p", "", "in words"]
-    shown = table(head, rows, (0, 1, 2, 3), empty="None: this method needs no look.")
+    head = ["from step", "steps spent", "excess", "p", "p of records that stay", "records that stand out",
+            "requests that stand out", "", "in words"]  # fmt: skip
+    shown = table(head, rows, (0, 1, 2, 3, 4), empty="None: this method needs no look.")
     measured = [look for look in run.looks if look.excess is not None]
     if len(measured) < 2:
         return shown

@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from expunge.data import RecordTable
 from expunge.training import Trajectory, predict
+from expunge.training.randomness import derived_seed
 from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
 from expunge.unlearning.references import train_references
 from expunge.unlearning.runner import FINE_TUNE_LOOKS, unlearn
-from expunge.unlearning.stopping import LookReference
+from expunge.unlearning.stopping import LookReference, Staying
 
+# Records that stay, on which a look asks whether the run disturbed them.
+STAYING = 500
 Report = Callable[[str, int, int], None]
 
 
@@ -29,6 +34,7 @@ def forget(
     level: float,
     seed: int,
     facts: Mapping[str, Any],
+    requests: Mapping[str, Sequence[str]] | None = None,
     report: Report = lambda what, done, total: None,
     device: str = "cpu",
 ) -> tuple[UnlearningRun, Trajectory]:
@@ -38,12 +44,16 @@ def forget(
         table: the records that the trajectory was trained on; `retain`: those that stay.
         look_oracles: models retrained to look at the run on its way; they never judge its result.
         level: significance of all looks together (a fixed number of looks shares it, METHOD section 6).
+        requests: record ids by request, for looks to say whose records are still remembered.
     """
     reference, look_seeds = None, []
     if plan.method not in ("retrain", "keep"):
         procedure = Procedure.of(trajectory, device)
+        rng = np.random.default_rng(derived_seed(seed, "records that stay"))
+        stay = [retain.record_ids[k] for k in sorted(rng.permutation(len(retain))[:STAYING])]
+        shown = table.select([*forget_ids, *stay])
         made = train_references(
-            procedure, table, retain.record_ids, (), {"look": look_oracles}, seed, table.select(forget_ids),
+            procedure, table, retain.record_ids, (), {"look": look_oracles}, seed, shown,
             lambda done, total: report("look oracles", done, total),
         )  # fmt: skip
         look_seeds = made.seeds["look"]
@@ -51,7 +61,13 @@ def forget(
         chosen = table.select(forget_ids)
         original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), chosen, device)
         own = level / max(1, looks)
-        reference = LookReference(procedure.spec, chosen, original, made.look, plan.target, own, device)
+        forgotten, staying = shown.rows(chosen.record_ids), shown.rows(stay)
+        reference = LookReference(
+            procedure.spec, chosen, original, made.look[:, forgotten], plan.target, own, device,
+            staying=Staying(shown.select(stay), made.look[:, staying]),
+            requests={name: chosen.rows([i for i in ids if i in chosen.position]) for name, ids in
+                      (requests or {}).items()},
+        )  # fmt: skip
     run, result = unlearn(
         plan, trajectory, retain, reference, directory, seed=seed, facts=facts, device=device,
         progress=lambda done, total: report("unlearning", done, total),

@@ -105,13 +105,21 @@ class UnlearningPlan(Document):
 
 
 class Look(Document):
-    """One stopping look: after how many steps, what was measured against the look oracles, and the decision."""
+    """One stopping look: after how many steps, what was measured against the look oracles, and the decision.
+
+    p_staying: the place on records that stay. remembered: records farther on the original's side than with any look
+    oracle, and how many would be by chance; standing_out: requests of which that is so as a whole.
+    """
 
     steps_spent: int
     start_step: int
     influence: float | None = None
     excess: float | None
     p_value: float
+    p_staying: float | None = None
+    remembered: int | None = None
+    remembered_by_chance: float | None = None
+    standing_out: tuple[str, ...] = ()
     passed: bool
     words: str
 

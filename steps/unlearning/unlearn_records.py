@@ -9,7 +9,7 @@ from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision
 from adapters.ledger import open_ledger
 from adapters.progress import announce
-from adapters.requests import move_all
+from adapters.requests import move_all, records_of
 from adapters.workdir import claim
 from expunge.data import RecordTable
 from expunge.models.trained import TrainedModel
@@ -62,6 +62,7 @@ def unlearn_records(
         level=settings.evaluation.level,
         seed=settings.deletion.seed,
         facts={"code_revision": code_revision(), "parent": trajectory.digest},
+        requests=records_of(forget_set.request_ids, forget_set.record_ids),
         report=announce,
         device=settings.device,
     )
