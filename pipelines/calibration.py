@@ -12,7 +12,7 @@ from adapters.runs import PipelineRun, run_pipeline
 from expunge.settings import ProjectSettings
 from pipelines.inputs import required
 from steps.scoring.attach_to_model import attach_to_model
-from steps.unlearning.attach_pool import attach_pool
+from steps.unlearning.attach_to_version import attach_to_version
 from steps.unlearning.calibrate_budget import calibrate_budget
 from steps.unlearning.train_pool import train_pool
 
@@ -26,7 +26,7 @@ def calibration_pipeline(model_version: str, settings: ProjectSettings) -> None:
     predictor, planted = calibrate_budget(trajectory, losses, records, settings)
     if settings.evaluation.pool_models:
         held_out = required("held_out_records", model_version)
-        attach_pool(train_pool(trajectory, records, held_out, settings), model_version)
+        attach_to_version(train_pool(trajectory, records, held_out, settings), model_version)
     attach_to_model(predictor, planted, model_version)
 
 

@@ -19,7 +19,9 @@ from steps.evaluation.decide_gate import decide_gate
 from steps.evaluation.evaluate_unlearning import evaluate_unlearning
 from steps.evaluation.report_drift import report_drift
 from steps.evaluation.train_references import train_references
+from steps.unlearning.attach_to_version import attach_to_version
 from steps.unlearning.choose_records import choose_records
+from steps.unlearning.learn_from_run import learn_from_run
 from steps.unlearning.plan_unlearning import plan_unlearning
 from steps.unlearning.set_spec import parse_set
 from steps.unlearning.unlearn_records import unlearn_records
@@ -38,7 +40,7 @@ def planning_pipeline(model_version: str, set_spec: str, settings: ProjectSettin
 
 @pipeline(name="trial")
 def trial_pipeline(model_version: str, set_spec: str, settings: ProjectSettings) -> None:
-    """Plan, unlearn and judge; the model that serves stays as it is."""
+    """Plan, unlearn and judge; the model that serves stays as it is, and its calibration learns from the run."""
     losses = required("privacy_losses", model_version)
     trajectory = required("trajectory", model_version)
     training_records = required("training_records", model_version)
@@ -56,6 +58,9 @@ def trial_pipeline(model_version: str, set_spec: str, settings: ProjectSettings)
     evidence = evaluate_unlearning(judged, losses, settings)
     report_drift(judged, evidence, settings)
     decide_gate(evidence, run, forget_set, retain, settings)
+    if calibrated:
+        learned = learn_from_run(calibrated["budget_predictor"], plan, run, forget_set, losses, evidence)
+        attach_to_version(learned, model_version)
 
 
 def check_set(settings: ProjectSettings, set_spec: str) -> None:

@@ -66,6 +66,7 @@ def influence_check(inputs: EvaluationInputs, settings: EvaluationSettings) -> C
             "half_kept": [found.rank.model_dump() for found in half_kept],
             "looks_unlearned": _looks(unlearned),
             "looks_original": _looks(original),
+            "energy": share.energy,
             "influence": share.influence,
             "influence_interval": None if share.influence is None else [share.influence_low, share.influence_high],
             "excess": share.excess,

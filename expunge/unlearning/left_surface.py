@@ -76,13 +76,15 @@ class Surface:
 
     @classmethod
     def through(cls, ways: Sequence[Way], known: Sequence[PilotSet], pilots: int, retrain_steps: int) -> Surface:
-        """Through the results of `known`, of which the first `pilots` are calibration's and are left out in turn."""
+        """Through the results of `known`, of which the first `pilots` are calibration's and are left out in turn.
+
+        Of the others any way of the family counts: a run need not have taken one that pilots tried.
+        """
         rows = [
-            (place, way, pilot, candidate)
+            (place, candidate.way, pilot, candidate)
             for place, pilot in enumerate(known)
-            for way in ways
             for candidate in pilot.candidates
-            if candidate.way == way
+            if candidate.way in ways or (place >= pilots and family(candidate.way) == family(ways[0]))
         ]
         strength = np.array([way.strength or 0.0 for _, way, _, _ in rows])
         share = np.array([training_after(way, retrain_steps) for _, way, _, _ in rows])

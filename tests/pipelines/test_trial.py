@@ -44,3 +44,22 @@ def test_one_call_may_take_another_method_and_draw_its_plan(demo: Any, tmp_path:
     assert "There is no folder" in nowhere.err and "Create it" in nowhere.err
     refused = demo.house.run("plan", "hardest:0.05", "--method", "magic", code=2)
     assert "planning.method" in refused.err and "neggrad_plus" in refused.err
+
+
+def test_a_trial_teaches_the_calibration_of_its_model(demo: Any) -> None:
+    """The fit of the model version grows by the run, if the run measured something; its pilots stay the same."""
+    from expunge.unlearning.predictor import BudgetPredictor
+
+    def newest() -> BudgetPredictor:
+        files = [
+            json.loads(path.read_text()) for path in sorted(
+                (demo.house.state / "stores").rglob("document.json"), key=lambda p: p.stat().st_mtime
+            )
+        ]  # fmt: skip
+        return BudgetPredictor.model_validate([d for d in files if d.get("format") == "expunge.predictor/2"][-1])
+
+    before = newest()
+    demo.house.run("forget", "hardest:0.05", "--method", "rewind", "--json", code=None)
+    after = newest()
+    assert after.pilots == before.pilots and len(after.spent) == len(before.spent) + 1
+    assert after.spent[-1].candidates[0].method == "rewind" and after.spent[-1].energy > 0

@@ -1,4 +1,4 @@
-"""Say to which model version a reference pool belongs."""
+"""Say to which model version an artifact of its calibration belongs."""
 
 from zenml import step
 from zenml.artifacts.unmaterialized_artifact import UnmaterializedArtifact
@@ -8,6 +8,6 @@ from adapters import model_registry
 
 
 @step(enable_cache=False)
-def attach_pool(reference_pool: UnmaterializedArtifact, model_version: str) -> None:
+def attach_to_version(artifact: UnmaterializedArtifact, model_version: str) -> None:
     found = Client().get_model_version(model_version_name_or_number_or_id=model_version)
-    model_registry.link(found, [reference_pool.id])
+    model_registry.link(found, [artifact.id])

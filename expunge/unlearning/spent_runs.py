@@ -1,0 +1,42 @@
+"""What did a run teach? Its result joins the pilots of its model, so that the next plan predicts better."""
+
+from __future__ import annotations
+
+from expunge.evaluation.evidence import Evidence
+from expunge.unlearning.pilots import PilotCandidate, PilotSet
+from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+from expunge.unlearning.predictor import BudgetPredictor
+
+MOST = 200
+
+
+def with_run(
+    predictor: BudgetPredictor,
+    name: str,
+    mean_loss: float,
+    plan: UnlearningPlan,
+    run: UnlearningRun,
+    evidence: Evidence,
+) -> BudgetPredictor:
+    """The predictor with one more spent run, at most the newest 200; unchanged where the run measured nothing.
+
+    Runs join the fit alone: they are not drawn as pilot sets are, and a conformal interval rests on that (METHOD
+    section 6). Only against oracles is what was left measured as the pilots' was.
+    """
+    if evidence.level != "oracle" or run.method in ("retrain", "keep"):
+        return predictor
+    details = next((check.details for check in evidence.checks if check.name == "influence"), {})
+    influence, excess, energy = (details.get(key) for key in ("influence", "excess", "energy"))
+    if not (isinstance(influence, float) and isinstance(excess, float) and isinstance(energy, float)):
+        return predictor
+    steps = run.steps_spent if run.rewind_step is None else plan.retrain_steps - run.rewind_step
+    candidate = PilotCandidate(
+        method=run.method, amount=run.amount, strength=run.strength, steps=steps, cost=run.cost["unlearning"],
+        excess=excess, influence=influence,
+    )  # fmt: skip
+    spent = PilotSet(name=name, size=plan.forget_records, mean_loss=mean_loss, energy=energy, candidates=(candidate,))
+    known = [p for p in predictor.spent if p.name != name]
+    # Built anew: what was worked out from the old pilots must not be carried along.
+    return BudgetPredictor.model_validate(
+        {**predictor.model_dump(), "spent": [p.model_dump() for p in [*known, spent][-MOST:]]}
+    )
