@@ -32,6 +32,7 @@ from pareto_runs import (
     CALIBRATION_SETS,
     COSTS,
     DEAREST_UNROLLED,
+    EVERY_PUBLISHED_COST,
     HARDEST_SETS,
     MEASURED_SETS,
     ORACLES,
@@ -73,7 +74,16 @@ class Cache:
 
     def __init__(self, folder: Path, world: World, seed: int) -> None:
         own = {field.name: getattr(world, field.name) for field in fields(world) if field.name != "load"}
-        sizes = [SIZES[world.name], ORIGINALS, CALIBRATED, ORACLES, COSTS, STRENGTHS, DEAREST_UNROLLED, PUBLISHED_COSTS]
+        sizes = [
+            SIZES[world.name],
+            ORIGINALS,
+            CALIBRATED,
+            ORACLES,
+            COSTS,
+            STRENGTHS,
+            DEAREST_UNROLLED,
+            EVERY_PUBLISHED_COST,
+        ]
         sets = [CALIBRATION_SETS, MEASURED_SETS, RANDOM_SETS, HARDEST_SETS]
         depends = {"world": own, "seed": seed, "sizes": sizes, "sets": sets}
         digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
@@ -112,13 +122,13 @@ def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
         pilots = each("pilots", lambda k: runs.rewinds(k, sets.calibration), 0 if few else CALIBRATED)
         measured = each("rewinds", lambda k: runs.rewinds(k, judged))
         arms = {name: each(name, lambda k, name=name: runs.tuned(name, k, judged)) for name in TUNED}
-        rates = {}
+        rates, costs = {}, PUBLISHED_COSTS.get(world.name, EVERY_PUBLISHED_COST)
         for name in () if few else PUBLISHED:
             rate = float(parts.get(f"{name}-rate", lambda name=name: best_rate(runs, base, name))["rate"])
             rates[name], method = rate, at_rate(name, rate)
             arms[name] = each(
                 f"{name}-{rate:g}",
-                lambda k, method=method: runs.published(method, k, judged, PUBLISHED_COSTS),
+                lambda k, method=method: runs.published(method, k, judged, costs),
             )
         found = Measured(
             Ways(runs.procedure, runs.ways(), given.world.forget), sets, base, pilots, measured, arms, rates

@@ -37,7 +37,9 @@ def add_to(app: typer.Typer) -> None:
 
 def plan(
     set_spec: Records = None,
-    all_due: Annotated[bool, typer.Option("--all-due", help="All open requests as one run (the default).")] = False,
+    all_due: Annotated[
+        bool, typer.Option("--all-due", help="All open requests as one run, against retraining (the default).")
+    ] = False,
     method: Method = None,
     target: Target = None,
     max_cost: MaxCost = None,
@@ -104,7 +106,7 @@ def forget(
         output.as_json({name: part.model_dump(mode="json") for name, part in parts.items()})
     else:
         _show_plan(made)
-        output.line(f"Spent {run.steps_spent} of {made.retrain_steps} steps; {run.stop_reason}.")
+        _show_spent(made, run)
         show_evidence(evidence, decision)
     if not decision.passed:
         raise GateFailed(f"The gate {decision.words}.", "A trial: nothing was promoted in any case.")
@@ -145,6 +147,15 @@ def _show_plan(made: Any) -> None:
         f"  {made.predicted_steps} steps{where} ({made.predicted_interval[0]} to {made.predicted_interval[1]},"
         f" {made.interval_note}); cost {made.predicted_cost:.2f} of a retraining; at most {made.budget_steps} steps"
     )
+    if made.predicted_left is not None:
+        interval = made.left_interval
+        sure = f" (90 %: {interval[0]:.2f} to {interval[1]:.2f})" if interval is not None else ""
+        output.line(f"  predicted to be left of the original's influence: {made.predicted_left:.2f}{sure}")
+    if made.one_by_one_cost is not None:
+        output.line(
+            f"  all {len(made.requests)} requests: this run {made.predicted_cost:.2f}, one retraining for all 1.00,"
+            f" a run for each at least {made.one_by_one_cost:.2f}"
+        )
     for warning in made.warnings:
         output.line(f"  warning: {warning}")
     if made.requests:
@@ -162,6 +173,27 @@ def _show_plan(made: Any) -> None:
         for c in made.alternatives
     ]
     output.table("Alternatives", ("method", "steps", "cost", "predicted to be left", "allowed", "why"), alternatives)
+
+
+def _show_spent(made: Any, run: Any) -> None:
+    """Predicted against spent, in retrainings, and what a look measured of what the plan said would be left."""
+    spent = run.cost["unlearning"]
+    output.line(
+        f"Spent {run.steps_spent} of {made.retrain_steps} steps: {spent:.2f} retrainings, predicted"
+        f" {made.predicted_cost:.2f}; {run.stop_reason}."
+    )
+    looks = [look for look in run.looks if look.excess is not None]
+    if looks and made.predicted_left is not None:
+        left = max(looks[-1].excess, abs(looks[-1].influence or 0.0))
+        output.line(
+            f"Left of the original's influence: {left:.2f} at the last look, {made.predicted_left:.2f} predicted."
+        )
+    if looks and looks[-1].remembered is not None:
+        named = f"; requests {', '.join(looks[-1].standing_out)} as a whole" if looks[-1].standing_out else ""
+        output.line(
+            f"Records that stand out from all look oracles: {looks[-1].remembered}, by chance"
+            f" {looks[-1].remembered_by_chance:.1f}{named}."
+        )
 
 
 def _way(candidate: Any) -> str:

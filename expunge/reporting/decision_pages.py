@@ -81,6 +81,9 @@ def plan_definitions(plan: UnlearningPlan) -> str:
         "predicted steps": f"{plan.predicted_steps} [{low}, {high}] ({plan.interval_note})",
         "never more than": f"{plan.budget_steps} steps; retraining takes {plan.retrain_steps}",
         "predicted cost": f"{percent(plan.predicted_cost, 1)} of one retraining",
+        "a run for each request": None
+        if plan.one_by_one_cost is None
+        else f"at least {percent(plan.one_by_one_cost, 1)} of one retraining together",
         "records": f"{plan.forget_records} to forget, {plan.retain_records} stay",
         "set-level privacy loss (nats)": plan.set_loss,
         "kind of set": plan.set_kind,

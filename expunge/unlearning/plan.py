@@ -100,6 +100,7 @@ class UnlearningPlan(Document):
     reason: str
     fallback_reason: str | None = None
     warnings: tuple[str, ...] = ()
+    one_by_one_cost: float | None = Field(default=None, description="of a run for each request; None for one request")
     alternatives: tuple[Candidate, ...] = ()
     loss_curve: LossCurve | None = Field(default=None, description="None in plans of before it was recorded")
 

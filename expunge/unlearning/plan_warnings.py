@@ -81,6 +81,28 @@ def _bills(
     return found
 
 
+def one_by_one(
+    requests: Mapping[str, Sequence[str]], losses: PrivacyLosses, predictor: BudgetPredictor | None, caution: float
+) -> float | None:
+    """What a run for each request would cost together, at least; None where there is only one request.
+
+    At least, for every run takes away checkpoints that the next one could go back to. Requests that name no record of
+    the training set cost nothing, and those too small for the tests to see need retraining.
+    """
+    named = [ids for ids in requests.values() if ids]
+    if len(named) < 2:
+        return None
+    if predictor is None:
+        return float(len(named))
+    visible = predictor.visible_size
+    return sum(
+        cheapest_cost(predictor, float(np.mean(losses.select(ids).total)), caution)
+        if visible is not None and len(ids) >= visible
+        else 1.0
+        for ids in named
+    )
+
+
 def cheapest_cost(predictor: BudgetPredictor, mean_loss: float, caution: float) -> float:
     """Cost of the cheapest way that should meet the target for a set of this mean loss; 1 where only retraining does.
 

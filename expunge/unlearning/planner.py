@@ -14,7 +14,7 @@ from expunge.unlearning.candidates import PlanningSettings, make_candidates
 from expunge.unlearning.methods import Procedure
 from expunge.unlearning.pilots import REWINDS
 from expunge.unlearning.plan import Candidate, RequestDifficulty, UnlearningPlan
-from expunge.unlearning.plan_warnings import plan_warnings
+from expunge.unlearning.plan_warnings import one_by_one, plan_warnings
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.share_curve import loss_curve, request_curves
 
@@ -79,6 +79,7 @@ def make_plan(
         reason=reason,
         fallback_reason=retrain_because,
         warnings=plan_warnings(forget, requests, losses, predictor, chosen, settings.caution, settings.max_cost),
+        one_by_one_cost=one_by_one(requests, losses, predictor, settings.caution),
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
         loss_curve=loss_curve(losses, forget.record_ids, total),
     )

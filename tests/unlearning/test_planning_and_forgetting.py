@@ -182,6 +182,22 @@ def test_a_request_that_sets_everyones_bill_is_named(world: dict[str, Any]) -> N
         assert not any("raises the cost" in words for words in others.warnings)
 
 
+def test_one_run_for_all_is_priced_against_a_run_for_each(world: dict[str, Any]) -> None:
+    losses = world["losses"]
+    ids = [losses.record_ids[k] for k in np.argsort(-losses.total, kind="stable")]
+    middle = ids[len(ids) // 2 :]
+    parts = {name: middle[6 * k : 6 * k + 6] for k, name in enumerate("abc")}
+    together = requests_plan(world, parts)
+    apart = [requests_plan(world, {name: own}) for name, own in parts.items()]
+    assert together.one_by_one_cost == pytest.approx(sum(one.predicted_cost for one in apart), abs=0.05)
+    assert together.predicted_cost < together.one_by_one_cost and apart[0].one_by_one_cost is None
+    unseen = make_plan(
+        build_forget_set("records", losses, record_ids=middle[:18]), parts, losses, world["trajectory"],
+        known(world, visible_size=7), PlanningSettings(), model_version="m 1",
+    )  # fmt: skip
+    assert unseen.one_by_one_cost == 3.0  # each by itself too small to be seen
+
+
 def test_records_far_out_of_the_training_range_are_named(world: dict[str, Any]) -> None:
     losses = world["losses"]
     planted = replace(losses, total=np.where(np.arange(len(losses.total)) == 5, losses.total.max() * 1e6, losses.total))
