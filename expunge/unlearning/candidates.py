@@ -105,9 +105,13 @@ def _candidate(
     else:
         expected, allowed = found.value, predictor.meets(way, found, mean_loss_of(forget, losses))
         interval = None if found.low is None or found.high is None else (found.low, found.high)
+        if way.strength is not None and predictor.larger_than_pilots(len(forget)):
+            allowed = False
         left = f"{max(0.0, found.value):.0%} of the influence is predicted to be left"
         why = f"{left}, with caution {max(0.0, found.cautious):.0%}"
-        if found.cautious <= settings.target and not allowed:
+        if way.strength is not None and predictor.larger_than_pilots(len(forget)):
+            why += "; but the set is far larger than any pilot, and what so many pushed would be taken back too far"
+        elif found.cautious <= settings.target and not allowed:
             why += "; but the gate saw what was left of pilots remembered this strongly"
     return Candidate(
         method=way.method, rewind_step=way.amount if back else None, strength=way.strength, steps=steps,

@@ -9,13 +9,12 @@ import numpy as np
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses, flat_distribution_warning
 from expunge.unlearning.plan import Candidate
-from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE, BudgetPredictor
+from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE, SIZE_SLACK, BudgetPredictor
 
 # Chosen here: a request that raises the run's cost by this share of a retraining is named.
 BILL = 0.10
 # Tukey's outer fence ("far out"), on the logarithm of the loss (Tukey 1977, Exploratory Data Analysis).
 FENCE = 3.0
-SIZE_SLACK = 2
 
 
 def plan_warnings(
@@ -31,6 +30,10 @@ def plan_warnings(
     found = [flat_distribution_warning(losses.total)]
     if chosen.cost > max_cost:
         found.append(f"the cost of {chosen.cost:.2f} retrainings is over the cap of {max_cost:.2f}")
+    if chosen.method == "keep":
+        found.append(
+            "every checkpoint has seen the records and is destroyed: the next request on it needs a retraining"
+        )
     if predictor is not None:
         found += _extrapolated(forget, losses, predictor)
         found += _bills(requests, losses, predictor, chosen, caution)
@@ -39,7 +42,7 @@ def plan_warnings(
 
 
 def _extrapolated(forget: ForgetSet, losses: PrivacyLosses, predictor: BudgetPredictor) -> list[str]:
-    """Is the set like the pilots? Up to twice as large or as small counts as their size."""
+    """Is the set like the pilots, in difficulty and in size?"""
     if not predictor.pilots:
         return ["the calibration ran no pilot set: nothing is predicted"]
     found = []

@@ -31,6 +31,8 @@ WRONGLY_NOTHING = 0.1
 # Below 19 nothing can be said at 90 % (METHOD section 6, conformal intervals).
 FEWEST_FOR_COVERAGE = 19
 COVERAGE = 0.9
+# Up to twice as large or as small counts as the size of the pilots.
+SIZE_SLACK = 2
 PASSES_NEEDED = 0.8
 # From this share of its energy on, a set is like the one that the gate was tried on.
 LIKE_THE_TRIED = 0.5
@@ -88,6 +90,10 @@ class BudgetPredictor(Document):
         """Records of the smallest and of the largest pilot set."""
         return min((p.size for p in self.pilots), default=0), max((p.size for p in self.pilots), default=0)
 
+    def larger_than_pilots(self, size: int) -> bool:
+        """Whether a set is so large that taking back its push was not tried: a sum over more records overshoots."""
+        return size > SIZE_SLACK * self.sizes[1]
+
     @cached_property
     def ways(self) -> dict[Way, float]:
         """Every way that is predicted for, with its cost, cheapest first.
@@ -144,7 +150,7 @@ class BudgetPredictor(Document):
         influence, excess = surface.at(way, mean_loss)
         value, energy = left(influence, excess), energy_left(influence, excess, self.energy_at(mean_loss))
         column = surface.nearest(way)
-        spread = float(self._spreads(surface)[column])
+        spread = float(self._spreads[family(way)][column])
         margin = max(0.0, -float(ndtri(caution))) * spread
         low, high = self._band
         spread /= math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
@@ -196,13 +202,19 @@ class BudgetPredictor(Document):
 
     def energy_at(self, mean_loss: float) -> float:
         """S_o/m that training should leave of a set of this mean loss: no less for a harder one."""
-        from sklearn.isotonic import IsotonicRegression
-
         if not self.pilots:
             return 0.0
-        law = IsotonicRegression(out_of_bounds="clip")
-        law.fit([p.mean_loss for p in self.pilots], [p.energy for p in self.pilots])
-        return float(law.predict([mean_loss])[0])
+        losses, energies = self._energy_law
+        return float(np.interp(mean_loss, losses, energies))
+
+    @cached_property
+    def _energy_law(self) -> tuple[Array, Array]:
+        """Energies that grow with the loss, at the pilots' losses; straight lines between, the ends beyond."""
+        from sklearn.isotonic import IsotonicRegression
+
+        losses = np.array(sorted({p.mean_loss for p in self.pilots}))
+        law = IsotonicRegression().fit([p.mean_loss for p in self.pilots], [p.energy for p in self.pilots])
+        return losses, np.asarray(law.predict(losses), dtype=np.float64)
 
     def cheapest(self, mean_loss: float, caution: float) -> Way | None:
         """The cheapest way that should meet the target for a set of this mean loss; None where only retraining does."""
@@ -234,8 +246,13 @@ class BudgetPredictor(Document):
         scores: Array = np.nan_to_num(surface.misses * np.sqrt(self._trust)[:, None])
         return scores
 
-    def _spreads(self, surface: Surface) -> Array:
-        return np.asarray(np.sqrt(np.mean(self._scores(surface) ** 2, axis=0)))
+    @cached_property
+    def _spreads(self) -> dict[str, Array]:
+        """Root mean square of the scores of each way, by surface."""
+        return {
+            name: np.asarray(np.sqrt(np.mean(self._scores(surface) ** 2, axis=0)))
+            for name, surface in self._surfaces.items()
+        }
 
     @cached_property
     def _band(self) -> tuple[float | None, float | None]:
@@ -246,9 +263,9 @@ class BudgetPredictor(Document):
         """
         count = len(self.measurable)
         parts = [
-            self._scores(surface) / spreads
-            for surface in self._surfaces.values()
-            if (spreads := self._spreads(surface)).all()
+            self._scores(surface) / self._spreads[name]
+            for name, surface in self._surfaces.items()
+            if self._spreads[name].all()
         ]
         if count < FEWEST_FOR_COVERAGE or not parts:
             return None, None

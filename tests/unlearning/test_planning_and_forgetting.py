@@ -143,6 +143,7 @@ def test_what_pilots_that_easy_did_not_hold_is_only_proved(world: dict[str, Any]
     nothing = BudgetPredictor.model_validate({**whole, "pilots": whole["pilots"][:6]})
     made = plan(world, predictor=nothing, forget=build_forget_set("easiest", world["losses"], size=12))
     assert (made.method, made.predicted_cost, made.budget_steps) == ("keep", 0.0, 0) and "only the proof" in made.reason
+    assert any("next request on it needs a retraining" in words for words in made.warnings)
     changed = plan(world, predictor=nothing, settings=PlanningSettings(keep=False))
     assert changed.method != "keep"
     harder = build_forget_set("hardest", world["losses"], size=2)
@@ -249,6 +250,17 @@ def test_a_calibration_is_read_at_the_target_and_only_for_what_it_was_made(world
         "extrapolated: 3 records, the pilots had 12" in words
         for words in plan(world, predictor=told, forget=few).warnings
     )
+
+
+def test_a_set_far_larger_than_the_pilots_is_not_unrolled(world: dict[str, Any]) -> None:
+    large = build_forget_set("random", world["losses"], size=25, seed=1)
+    made = plan(world, predictor=known(world), forget=large)
+    assert made.method != "unrolled_rewind"
+    words = {c.why for c in made.alternatives if c.method == "unrolled_rewind"}
+    assert words and all("far larger than any pilot" in why for why in words)
+    assert plan(
+        world, predictor=known(world), forget=build_forget_set("random", world["losses"], size=24, seed=1)
+    ).strength
 
 
 def test_a_set_that_is_nearly_everything_is_refused(world: dict[str, Any]) -> None:
