@@ -121,13 +121,16 @@ class Budgets:
 
 
 def best_strength(predictor: BudgetPredictor, amount: int) -> float:
-    """The strength with which least should be left of the pilots, weighted by energy, at the tried point nearest."""
+    """With which least should be left on average of the pilots that were remembered, at the tried point nearest.
+
+    Every pilot counts alike, as every set does in the attack.
+    """
     ways = [way for way in predictor.ways if way.strength is not None]
     nearest = min((way.amount for way in ways), key=lambda tried: abs(tried - amount))
 
     def left(way: Way) -> float:
-        told = [(p.energy, predictor.expected(way, p.mean_loss, CAUTION)) for p in predictor.measurable]
-        return sum(energy * one.value for energy, one in told if one is not None)
+        told = [predictor.expected(way, pilot.mean_loss, CAUTION) for pilot in predictor.measurable]
+        return sum(one.value for one in told if one is not None)
 
     best = min((way for way in ways if way.amount == nearest), key=left).strength
     assert best is not None
