@@ -136,7 +136,7 @@ def calibrate(
     oracles = dict(zip(names, np.split(logits, ends[:-1]), strict=True))
 
     targets = table.targets
-    references = {name: _reference(name, forget, oracles, targets) for name in names}
+    references = {name: _reference(name, forget, oracles, targets, settings.oracles) for name in names}
     hardest = names[0]
     trial = None
     if counts[hardest] >= FEWEST_FOR_A_RANK:
@@ -267,11 +267,13 @@ def _reference(
     forget: Mapping[str, NDArray[np.int64]],
     oracles: Mapping[str, NDArray[np.float32]],
     targets: NDArray[np.int64],
+    most: int,
 ) -> PilotReference:
     """What a pilot set's energies are measured with: its own oracles, and those of the sets apart from it.
 
     Oracles of a set that shares records with it are left out; without any other, the set's own half would be all there
-    is, so a calibration needs two sets apart.
+    is, so a calibration needs two sets apart. At most `most` of each: what leaving out the hardest set, which has more
+    oracles, does to all confidences would be taken for what training remembers of an easy one.
     """
     rows = forget[name]
     y = targets[rows]
@@ -281,4 +283,4 @@ def _reference(
         raise UsageError(
             f"Every other pilot set shares records with {name!r}.", "Give calibration.bins more edges, or smaller sets."
         )
-    return PilotReference.of(own, phi(np.concatenate([oracles[other][:, rows] for other in apart]), y))
+    return PilotReference.of(own, phi(np.concatenate([oracles[other][:most, rows] for other in apart]), y))

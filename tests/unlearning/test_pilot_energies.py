@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from expunge.unlearning.calibration import _reference
 from expunge.unlearning.pilot_energies import PilotReference
 
 M, SHIFT = 40, 0.8
@@ -61,3 +62,15 @@ def test_without_anything_to_remember_no_share_is_divided() -> None:
             assert reference.left(models(rng, 3, 0, np.zeros(M))) == (0.0, 0.0)
             return
     raise AssertionError("no draw had an energy of zero or less")
+
+
+def test_many_oracles_of_the_hardest_set_are_not_taken_for_memory_of_an_easy_one() -> None:
+    """Without the hardest records a model is surer of all others: that is no memory of them."""
+    rng, targets, surer = np.random.default_rng(0), np.zeros(100, dtype=np.int64), 1.0
+    forget = {name: np.arange(20 * k, 20 * k + 20) for k, name in enumerate(("hardest", "a", "b", "c", "d"))}
+    oracles = {}
+    for name in forget:
+        phi = rng.standard_normal((50 if name == "hardest" else 10, 100)) + surer * (name == "hardest")
+        oracles[name] = np.stack([phi, np.zeros_like(phi)], axis=-1).astype(np.float32)
+    found = {most: _reference("a", forget, oracles, targets, most).energy for most in (10, 50)}
+    assert found[10] < 0.15 < found[50]

@@ -16,9 +16,13 @@ from expunge.errors import NotFoundError, UsageError
 from expunge.evaluation.shadows import ShadowOutputs
 from expunge.models import ModelSpec
 from expunge.training import StackedJob, TrainingConfig, train, train_stacked
+from expunge.training.randomness import derived_seed
+from expunge.training.schedule import scored_steps
+from expunge.training.stacked import StackedModels
 from expunge.unlearning import shadow_models
-from expunge.unlearning.methods import METHODS, Procedure
+from expunge.unlearning.methods import METHODS, Procedure, method_of
 from expunge.unlearning.shadow_models import audited_records, balanced_halves, train_shadows
+from expunge.unlearning.unrolling import pushed
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,28 @@ def auc(outputs: ShadowOutputs, logits: NDArray[np.float64], chosen: NDArray[np.
     others = np.where(np.eye(logits.shape[2], dtype=bool)[outputs.targets], -np.inf, logits).max(axis=2)
     margin = own - others
     return float(np.mean([roc_auc_score(outputs.trained[:, i], margin[:, i]) for i in np.flatnonzero(chosen)]))
+
+
+class Calls:
+    """Every call of `train_stacked` by the shadows: its jobs, its configuration and steps, and what it started from."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.jobs: list[list[StackedJob]] = []
+        self.configs: list[TrainingConfig] = []
+        self.steps: list[tuple[int, int]] = []
+        self.starts: list[StackedModels | None] = []
+
+        def spy(spec: Any, table: Any, config: TrainingConfig, jobs: Any, q: float, **given: Any) -> StackedModels:
+            assert q == 40 / 200
+            first, models = given.get("start") or (0, None)
+            until = given.get("until")
+            self.jobs.append(list(jobs))
+            self.configs.append(config)
+            self.steps.append((first, config.steps if until is None else until))
+            self.starts.append(models)
+            return train_stacked(spec, table, config, jobs, q, **given)
+
+        monkeypatch.setattr(shadow_models, "train_stacked", spy)
 
 
 def test_every_record_is_in_half_of_the_models_drawn_anew() -> None:
@@ -91,18 +117,7 @@ def test_each_stage_trains_on_the_right_records_from_the_right_step(
     procedure: Procedure, table: RecordTable, monkeypatch: pytest.MonkeyPatch, method: str, amount: int,
     with_before: bool,
 ) -> None:  # fmt: skip
-    calls: list[tuple[list[set[int]], TrainingConfig, int, int]] = []
-
-    def spy(
-        spec: Any, table: RecordTable, config: TrainingConfig, jobs: list[StackedJob], q: float, **given: Any
-    ) -> Any:
-        assert q == procedure.sampling_rate
-        first = given["start"][0] if given.get("start") else 0
-        until = given.get("until")
-        calls.append(([set(j.rows.tolist()) for j in jobs], config, first, config.steps if until is None else until))
-        return train_stacked(spec, table, config, jobs, q, **given)
-
-    monkeypatch.setattr(shadow_models, "train_stacked", spy)
+    calls = Calls(monkeypatch)
     made = shadows(procedure, table, method, amount, models=4, with_before=with_before)
     base = set(range(40, 200))
     learned = [base | set(np.flatnonzero(own).tolist()) for own in made.trained]
@@ -110,12 +125,14 @@ def test_each_stage_trains_on_the_right_records_from_the_right_step(
     start = {"rewind": 50, "retrain": 0}.get(method, 150)
     stages = [(learned, 0, start)] + [(learned, start, 150)] * with_before
     stages.append((kept, start, {"rewind": 150, "retrain": 150}.get(method, 155)))
-    assert [(records, first, until) for records, _, first, until in calls] == stages
-    assert calls[-1][1].noise.convention == ("implicit" if method == "fine_tune" else "mean_gradient")
+    seen = [[set(job.rows.tolist()) for job in jobs] for jobs in calls.jobs]
+    assert [(records, *steps) for records, steps in zip(seen, calls.steps, strict=True)] == stages
+    assert calls.configs[-1].noise.convention == ("implicit" if method == "fine_tune" else "mean_gradient")
 
 
 @pytest.mark.parametrize(
-    ("method", "amount"), [("rewind", 50), ("fine_tune", 5), ("noisy_fine_tune", 5), ("retrain", 0)]
+    ("method", "amount"),
+    [("rewind", 50), ("unrolled_rewind", 50), ("fine_tune", 5), ("noisy_fine_tune", 5), ("retrain", 0)],
 )
 def test_the_configuration_is_that_of_a_real_deletion(
     procedure: Procedure, table: RecordTable, tmp_path: Any, method: str, amount: int
@@ -127,6 +144,99 @@ def test_the_configuration_is_that_of_a_real_deletion(
     ours = shadow_models._continuation(own, method, amount)
     assert ours.config == real.config
     assert (ours.start and ours.start[0]) == (real.start and real.start[0])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"momentum": 0.5, "weight_decay": 0.01, "schedule": {"kind": "cosine"}, "learning_rate": 0.3},
+        {"noise": {"convention": "dp_sgd", "clip": 1.0, "noise_multiplier": 0.05}, "steps": 60},
+    ],
+)
+def test_an_unrolled_shadow_takes_back_what_its_own_half_had_moved(
+    procedure: Procedure, table: RecordTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, changed: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate({**procedure.config.model_dump(), **changed})
+    own = replace(procedure, config=config)
+    at, strength = scored_steps(config)[2], 0.7
+    calls = Calls(monkeypatch)
+    made = shadows(own, table, "unrolled_rewind", at, models=4, strength=strength)
+    start = calls.starts[-1]
+    assert start is not None and calls.steps[-1] == (at, config.steps)
+    for k, mask in enumerate(made.trained[:, :20]):
+        job = calls.jobs[0][k]
+        assert job.seed == derived_seed(3, "shadow", k)
+        single = config.model_copy(update={"seed": job.seed})
+        records, half, other = (
+            table.select([table.record_ids[row] for row in rows])
+            for rows in (job.rows, np.flatnonzero(mask), np.flatnonzero(~mask))
+        )
+        trajectory = train(own.spec, records, single, tmp_path / f"{k}", sampling_rate=own.sampling_rate)
+        state = trajectory.state(trajectory.at(at)).params
+        push, foreign = (pushed(trajectory, own_part, (at,))[at] for own_part in (half, other))
+        for name, value in state.items():
+            wrong = start.state.params[name][k] - value - strength * push[name]
+            assert wrong.norm() < 1e-5 * push[name].norm()
+            assert (push[name] - foreign[name]).norm() > 0.1 * push[name].norm()
+
+
+@pytest.mark.parametrize("with_before", [True, False])
+def test_an_unrolled_rewind_trains_on_the_right_records_and_goes_on_untouched_before(
+    procedure: Procedure, table: RecordTable, monkeypatch: pytest.MonkeyPatch, with_before: bool
+) -> None:
+    calls = Calls(monkeypatch)
+    made = shadows(procedure, table, "unrolled_rewind", 60, models=4, strength=0.6, with_before=with_before)
+    learning = len(calls.steps) - 1 - with_before
+    # In parts from checkpoint to checkpoint, without a gap, up to the step to go back to.
+    assert calls.steps[0][0] == 0 and calls.steps[learning - 1][1] == 60
+    assert all(a[1] == b[0] for a, b in pairwise(calls.steps[:learning]))
+    assert calls.steps[learning:] == [(60, 150)] * (1 + with_before)
+    base = set(range(40, 200))
+    learned = [base | set(np.flatnonzero(own).tolist()) for own in made.trained]
+    kept = [records - set(range(20)) for records in learned]
+    retain_side = set(range(20, 40))
+    for number, jobs in enumerate(calls.jobs):
+        own = [set(job.rows.tolist()) for job in jobs]
+        assert own == (kept if number == len(calls.jobs) - 1 else learned)
+        assert [records & retain_side for records in own] == [records & retain_side for records in learned]
+    # The same jobs as a plain rewind's, which forgets the same records from the same step.
+    plain = Calls(monkeypatch)
+    shadows(procedure, table, "rewind", 60, models=4)
+    for ours, theirs in zip((calls.jobs[0], calls.jobs[-1]), (plain.jobs[0], plain.jobs[-1]), strict=True):
+        assert [job.seed for job in ours] == [job.seed for job in theirs]
+        assert all(np.array_equal(a.rows, b.rows) for a, b in zip(ours, theirs, strict=True))
+    assert calls.configs[-1] == plain.configs[-1]
+    # Before unlearning nothing was taken back.
+    before = calls.starts[-2] if with_before else None
+    if before is not None and plain.starts[-1] is not None:
+        for name, value in plain.starts[-1].state.params.items():
+            np.testing.assert_allclose(before.state.params[name].numpy(), value.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_without_strength_an_unrolled_rewind_is_a_rewind(procedure: Procedure, table: RecordTable) -> None:
+    for amount, strength in ((140, 0.0), (0, 1.0)):  # at initialisation nothing was moved yet
+        plain = shadows(procedure, table, "rewind", amount, models=4)
+        unrolled = shadows(procedure, table, "unrolled_rewind", amount, models=4, strength=strength)
+        np.testing.assert_allclose(unrolled.logits, plain.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_an_unrolled_rewind_has_a_usual_strength(procedure: Procedure, table: RecordTable) -> None:
+    plain = shadows(procedure, table, "rewind", 140, models=4)
+    default = shadows(procedure, table, "unrolled_rewind", 140, models=4)
+    usual = getattr(method_of("unrolled_rewind"), "strength", None)
+    named = shadows(procedure, table, "unrolled_rewind", 140, models=4, strength=usual)
+    np.testing.assert_array_equal(default.logits, named.logits)
+    assert np.abs(default.logits - plain.logits).max() > 0.1
+
+
+def test_taking_back_forgets_more_than_the_same_rewind(procedure: Procedure, table: RecordTable) -> None:
+    left = {
+        method: auc(made, made.logits, made.forget)
+        for method, strength in (("rewind", None), ("unrolled_rewind", 0.6))
+        for made in [shadows(procedure, table, method, 120, strength=strength)]
+    }
+    assert left["unrolled_rewind"] < left["rewind"] - 0.03
 
 
 def test_columns_are_in_the_order_asked_for(procedure: Procedure, table: RecordTable) -> None:
@@ -162,6 +272,8 @@ def test_what_cannot_be_audited_is_refused(procedure: Procedure, table: RecordTa
         ({"method": "rewnd"}, "rewind"),
         ({"amount": 150}, "Cannot rewind to step 150"),
         ({"amount": -1}, "Cannot rewind to step -1"),
+        ({"method": "unrolled_rewind", "amount": 150}, "Cannot rewind to step 150"),
+        ({"method": "unrolled_rewind", "amount": -1}, "Cannot rewind to step -1"),
         ({"method": "fine_tune", "amount": 0}, "at least one step"),
         ({"models": 1}, "1 shadow models"),
     ]:
