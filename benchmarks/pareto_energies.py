@@ -36,6 +36,13 @@ def energies(u: Array, o: Array, x: Array) -> Array:
     return np.stack(found, axis=-2)
 
 
+def sharp(u: Array, reference: PilotReference) -> Array:
+    """`single_set` over all originals, then with each one left out: [..., 1 + K, 3] from u [..., K, m]."""
+    runs = u.shape[-2]
+    kept = [np.ones(runs, bool), *(np.arange(runs) != k for k in range(runs))]
+    return np.stack([single_set(u[..., own, :], reference) for own in kept], axis=-2)
+
+
 def single_set(u: Array, reference: PilotReference) -> Array:
     """C, S_u and S_o of ONE set, whose few originals say too little: [..., 3] from u [..., K, m].
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from expunge.reporting.svg import Line, curves
 
-KINDS = ("every difficulty", "random", "hardest")
+KINDS = ("remembered", "random", "hardest")
 NAMES = {"unrolled_rewind": "unrolled rewind", "l1_sparse": "L1-sparse", "neggrad_plus": "NegGrad+", "scrub": "SCRUB"}
 COLOURS = {"rewind": "grey", "unrolled_rewind": "a", "fine_tune": "c", "l1_sparse": "d", "neggrad_plus": "e"}
 
@@ -30,10 +30,10 @@ def _world(name: str, found: dict[str, Any]) -> list[str]:
     if "planner" in found:
         lines += _planner(found)
     lines += [
-        "| method | cost | every difficulty: influence | excess | random: influence | excess | hardest: influence | "
+        "| method | cost | remembered: influence | excess | random: influence | excess | hardest: influence | "
         "excess | accuracy lost, points |", "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for place, row in enumerate(found["rows"][KINDS[0]]):
+    for place, row in enumerate(found["rows"]["every difficulty"]):
         cells = [_both(found["rows"][kind][place]) for kind in KINDS]
         lines.append(f"| {_name(row['method'], row['strength'])} | {row['cost']:.2f} | {' | '.join(cells)} | "
                      f"{100 * row['accuracy_lost']:+.1f} |")  # fmt: skip
@@ -47,7 +47,7 @@ def _planner(found: dict[str, Any]) -> list[str]:
         "| planner, target .10 | mean cost | influence | excess | accuracy lost, points |",
         "|---|---|---|---|---|",
     ]
-    for kind in KINDS:
+    for kind in ("every difficulty", *KINDS):
         row = plan["at_target"][kind]
         lines.append(f"| {kind} | {row['cost']:.2f} | {_both(row)} | {100 * row['accuracy_lost']:+.1f} |")
     ways = ", ".join(f"{_name(key)} {count}" for key, count in plan["ways"].items())
@@ -125,6 +125,8 @@ def _worst(row: dict[str, Any]) -> float:
 
 
 def _both(row: dict[str, Any]) -> str:
+    if "influence" not in row:
+        return " | "
     return " | ".join(f"{v[0]:.2f} [{v[1]:.2f}, {v[2]:.2f}]" for v in (row["influence"], row["excess"]))
 
 

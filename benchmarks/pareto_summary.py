@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pareto_energies import energies, jackknife, pooled, single_set
+from pareto_energies import energies, jackknife, pooled, sharp
 from pareto_planner import (
     KEEP,
     RETRAIN,
@@ -27,7 +27,7 @@ from pareto_runs import COSTS, Sets
 from scipy.stats import t
 
 from expunge.unlearning.pilot_energies import PilotReference
-from expunge.unlearning.pilots import Way
+from expunge.unlearning.pilots import MEASURABLE_ENERGY, Way
 from expunge.unlearning.predictor import BudgetPredictor
 
 Array = NDArray[np.float64]
@@ -91,12 +91,10 @@ class Measured:
         return np.stack(found, axis=-3)
 
     def sharp(self, models: Array) -> Array:
-        """The same of each set by itself, from sharper references: [..., judged, 3]."""
+        """The same from sharper references, so that a set can be looked at by itself: [..., judged, 1 + K, 3]."""
         of_set = np.moveaxis(models[..., :-1], -2, 0)
-        found = [
-            single_set(np.moveaxis(own, 0, -2), self.references[n]) for n, own in zip(self.judged, of_set, strict=True)
-        ]
-        return np.stack(found, axis=-2)
+        found = [sharp(np.moveaxis(own, 0, -2), self.references[n]) for n, own in zip(self.judged, of_set, strict=True)]
+        return np.stack(found, axis=-3)
 
     def accuracy_lost(self, models: Array) -> Array:
         """Held-out accuracy of the oracles less that of [K, ..., judged, m + 1], by set: [..., judged]."""
@@ -111,8 +109,10 @@ def summary(found: Measured) -> dict[str, Any]:
     originals = np.moveaxis(found.originals, 1, 0)
     retrained = np.moveaxis(found.base["retrained"], 1, 0)
     first = found.sets.judged.start
+    every = [n - first for n in found.sets.measured]
     kinds = {
-        "every difficulty": [n - first for n in found.sets.measured],
+        "every difficulty": every,
+        "remembered": [n for n in every if found.references[n + first].energy >= MEASURABLE_ENERGY],
         "random": [n - first for n in found.sets.random],
         "hardest": [n - first for n in found.sets.hardest],
     }
@@ -122,30 +122,35 @@ def summary(found: Measured) -> dict[str, Any]:
     for name, own in found.arms.items():
         models = np.stack([part["models"] for part in own])
         arms += [(name, None, float(cost), models[:, k]) for k, cost in enumerate(own[0]["cost"])]
-    measured = [(method, strength, cost, found.parts(models), found.accuracy_lost(models))
+    measured = [(method, strength, cost, found.parts(models), found.sharp(models), found.accuracy_lost(models))
                 for method, strength, cost, models in arms]  # fmt: skip
     rows = {
-        kind: [_row(method, strength, cost, parts[own], lost[own]) for method, strength, cost, parts, lost in measured]
+        kind: [
+            _row(method, strength, cost, parts[own], sharper[own], lost[own])
+            for method, strength, cost, parts, sharper, lost in measured
+        ]
         for kind, own in kinds.items()
     }
-    sharp = found.sharp(rewinds)  # [ways, judged, 3]
-    best = best_costs(found.ways, sharp, found.ways.size)
+    by_set = found.sharp(rewinds)[..., 0, :]  # [ways, judged, 3]
+    best = best_costs(found.ways, by_set, found.ways.size)
     result = {
         "sets": {kind: len(own) for kind, own in kinds.items()},
         "size": found.ways.size, "originals": len(originals), "oracles": found.base["oracles"].shape[1],
         "rows": rows, "rates": found.rates,
         "energies": [float(found.references[n].energy) for n in found.judged], "best": best.tolist(),
-        "null": _missed(found.sharp(retrained), found.ways.size),
+        "null": _missed(found.sharp(retrained)[..., 0, :], found.ways.size),
     }  # fmt: skip
     if found.planned:
-        result["planner"] = _planner(found, kinds, measured, sharp, best)
+        result["planner"] = _planner(found, kinds, measured, by_set, best)
     return result
 
 
-def _row(method: str, strength: float | None, cost: float, parts: Array, lost: Array) -> dict[str, Any]:
-    left = pooled(parts)
+def _row(method: str, strength: float | None, cost: float, parts: Array, sharper: Array, lost: Array) -> dict[str, Any]:
+    """One line of the tables. `claim`: from the five originals alone, as METHOD section 7 has it."""
+    if not len(parts):
+        return {"method": method, "strength": strength, "cost": cost}
     return {
-        "method": method, "strength": strength, "cost": cost, "influence": left.influence, "excess": left.excess,
+        "method": method, "strength": strength, "cost": cost, **_left(sharper), "claim": _left(parts),
         "accuracy_lost": float(lost.mean()),
     }  # fmt: skip
 
@@ -156,7 +161,7 @@ def _missed(sharp: Array, size: int) -> dict[str, int]:
 
 
 def _planner(
-    found: Measured, kinds: dict[str, list[int]], arms: list[Any], sharp: Array, best: Array
+    found: Measured, kinds: dict[str, list[int]], arms: list[Any], by_set: Array, best: Array
 ) -> dict[str, Any]:
     """The planner's own runs at every target; how well its costs agree; other scores in place of privacy loss."""
     told, every = found.predictor(), kinds["every difficulty"]
@@ -167,12 +172,12 @@ def _planner(
         models = np.stack([part["models"] for part in own])
         plans = found.plans(target)
         costs = np.array([np.mean([found.ways.cost(plan[n]) for plan in plans]) for n in found.judged])
-        parts, lost = found.parts(models), found.accuracy_lost(models)
-        curve[target] = (float(costs[every].mean()), parts[every])
+        parts, sharper, lost = found.parts(models), found.sharp(models), found.accuracy_lost(models)
+        curve[target] = (float(costs[every].mean()), sharper[kinds["remembered"]])
         if target == TARGET:
-            flags = np.array([needs(one, size) for one in found.sharp(models)])
+            flags = np.array([needs(one, size) for one in sharper[:, 0]])
             at_target = {
-                kind: _row("planner", None, float(costs[rows].mean()), parts[rows], lost[rows])
+                kind: _row("planner", None, float(costs[rows].mean()), parts[rows], sharper[rows], lost[rows])
                 for kind, rows in kinds.items()
             }
             judged = quality(costs[every], best[every], flags[every], losses[every])
@@ -183,9 +188,9 @@ def _planner(
         "coverage": coverage(told, found.ways, losses[every], best[every]),
         "laws": [law.model_dump() for law in told.laws],
         "curve": [{"target": target, "cost": cost, **_left(parts)} for target, (cost, parts) in curve.items()],
-        "against_fixed": _against_fixed(arms, curve, every),
+        "against_fixed": _against_fixed(arms, curve, kinds["remembered"]),
         "scores": {
-            key.removeprefix(DIFFICULTY): _by_score(found, values, sharp, best, every)
+            key.removeprefix(DIFFICULTY): _by_score(found, values, by_set, best, every)
             for key, values in found.base.items()
             if key.startswith(DIFFICULTY)
         },
@@ -209,11 +214,14 @@ def _worst(parts: Array) -> Array:
     return np.maximum(np.abs(sums[:, 0]), sums[:, 1]) / sums[:, 2]
 
 
-def _against_fixed(arms: list[Any], curve: dict[float, tuple[float, Array]], every: list[int]) -> list[dict[str, Any]]:
-    """At every cost of the grid: the planner's dearest setting within it less the best fixed method within it."""
+def _against_fixed(arms: list[Any], curve: dict[float, tuple[float, Array]], rows: list[int]) -> list[dict[str, Any]]:
+    """At every cost of the grid: the planner's dearest setting within it less the best fixed method within it.
+
+    Costs are means over sets of every difficulty; what is left is that of those with something to forget.
+    """
     found = []
     for cost in COSTS:
-        fixed = [(_worst(parts[every]), method, strength) for method, strength, own, parts, _ in arms
+        fixed = [(_worst(sharper[rows]), method, strength) for method, strength, own, _, sharper, _ in arms
                  if own <= cost + 0.03 and method != "original"]  # fmt: skip
         value, method, strength = min(fixed, key=lambda one: one[0][0])
         within = [(own, target) for target, (own, _) in curve.items() if own <= cost + 0.03]
@@ -230,17 +238,17 @@ def _against_fixed(arms: list[Any], curve: dict[float, tuple[float, Array]], eve
     return found
 
 
-def _by_score(found: Measured, scores: Array, sharp: Array, best: Array, every: list[int]) -> dict[str, Any]:
+def _by_score(found: Measured, scores: Array, by_set: Array, best: Array, every: list[int]) -> dict[str, Any]:
     """The same planner going by another score, on the ways that were run: the nearest thing to the same runs."""
     told = found.predictor(scores)
     own = scores[found.judged]
     ways = [chosen(told, float(value), found.ways.ways) for value in own]
     costs = np.array([found.ways.cost(way) for way in ways])
     places = {way: k for k, way in enumerate(found.ways.ways)}
-    original = found.sharp(np.moveaxis(found.originals, 1, 0))
-    retrained = found.sharp(np.moveaxis(found.base["retrained"], 1, 0))
+    original = found.sharp(np.moveaxis(found.originals, 1, 0))[..., 0, :]
+    retrained = found.sharp(np.moveaxis(found.base["retrained"], 1, 0))[..., 0, :]
     parts = np.stack([
-        original[n] if way == KEEP else retrained[n] if way == RETRAIN else sharp[places[way], n]
+        original[n] if way == KEEP else retrained[n] if way == RETRAIN else by_set[places[way], n]
         for n, way in enumerate(ways)
     ])  # fmt: skip
     flags = np.array([needs(one, found.ways.size) for one in parts])
