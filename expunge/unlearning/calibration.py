@@ -143,7 +143,7 @@ def calibrate(
         apart = [name for name in names if not np.intersect1d(forget[name], forget[hardest]).size]
         trial = GateTrial(
             oracles[hardest], np.concatenate([oracles[name] for name in apart]), targets, forget[hardest],
-            np.setdiff1d(rows, np.concatenate(list(forget.values()))), level, seed,
+            np.setdiff1d(rows, np.concatenate(list(forget.values()))), seed,
         )  # fmt: skip
     measured: dict[str, list[PilotCandidate]] = {name: [] for name in names}
     ways = candidate_ways(trajectory, settings)
@@ -164,7 +164,7 @@ def calibrate(
                     share_spent=share_before(losses, sets[name], way.amount) if way.method in REWINDS else None,
                     excess=excess,
                     influence=influence,
-                    passes=trial.passes(runs[name]) if trial is not None and name == hardest else None,
+                    gate_p=trial.p_value(runs[name]) if trial is not None and name == hardest else None,
                 )
             )
     pilots = [

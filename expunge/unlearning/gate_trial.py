@@ -1,4 +1,4 @@
-"""Would the gate let this run pass? Its own distance, tried in calibration on the hardest pilot set.
+"""Would the gate see what this run left? Its own distance, tried in calibration on the hardest pilot set.
 
 What is left as a share of the original's influence does not say it: of a set that the original remembers strongly, a
 tenth is still far outside the oracles.
@@ -25,7 +25,6 @@ class GateTrial:
     Args:
         oracles, trained: logits [R, n, classes] of models without the set and [I, n, classes] of models with it.
         forget, others: rows of the set, and rows from which controls are drawn: trained on by all models alike.
-        level: of the gate's test.
     """
 
     def __init__(
@@ -35,20 +34,21 @@ class GateTrial:
         targets: NDArray[np.int64],
         forget: Rows,
         others: Rows,
-        level: float,
         seed: int,
     ) -> None:
         rng = np.random.default_rng(derived_seed(seed, "gate trial"))
         self._controls = np.sort(rng.choice(others, min(CONTROLS, len(others)), replace=False))
-        self._forget, self._targets, self._level = forget, targets, level
+        self._forget, self._targets = forget, targets
         components = min(EvaluationSettings().control_components, len(self._controls))
         fits = OracleFits.of(*self._parts(oracles), components=components)
         self._reference = OracleDistances(fits, fits.residuals(*self._parts(trained)).mean(axis=1))
 
-    def passes(self, runs: NDArray[np.float32]) -> float:
-        """Share of the runs, logits [K, n, classes], that the test does not set apart from the oracles."""
-        found = [self._reference.place(*parts).p_value > self._level for parts in zip(*self._parts(runs), strict=True)]
-        return float(np.mean(found))
+    def p_value(self, runs: NDArray[np.float32]) -> float:
+        """Mean p-value of the runs, logits [K, n, classes]: one half for models that never saw the set.
+
+        Not the share that passes: a few runs that all pass barely would be refused on a set somewhat larger.
+        """
+        return float(np.mean([self._reference.place(*parts).p_value for parts in zip(*self._parts(runs), strict=True)]))
 
     def _parts(self, logits: NDArray[np.float32]) -> tuple[Array, Array]:
         forget, controls = (phi(logits[:, rows], self._targets[rows]) for rows in (self._forget, self._controls))

@@ -22,7 +22,7 @@ class Way(NamedTuple):
 class PilotCandidate(Document):
     """One way in which a pilot set was forgotten, and the influence and excess it left, over all runs.
 
-    cost: in retrainings, as `Method.cost` counts it. passes: share of the runs that the gate's distance let pass, where
+    cost: in retrainings, as `Method.cost` counts it. gate_p: mean p-value of the runs under the gate's distance, where
     it was tried (``gate_trial``). Influence is the sharper of the two figures: excess is the square
     of what is left (docs/adr/0005).
     """
@@ -35,7 +35,7 @@ class PilotCandidate(Document):
     share_spent: float | None = None
     excess: float
     influence: float = 0.0
-    passes: float | None = None
+    gate_p: float | None = None
 
     @property
     def way(self) -> Way:

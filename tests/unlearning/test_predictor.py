@@ -88,7 +88,7 @@ def gate_tried(passes: dict[float, float], energy: float = 10.0) -> PilotSet:
     candidates = tuple(
         PilotCandidate(
             method="unrolled_rewind", amount=50, strength=strength, steps=50, cost=0.5,
-            excess=0.03 - 0.02 * share + 0.001 * strength, passes=share,
+            excess=0.03 - 0.02 * share + 0.001 * strength, gate_p=0.5 * share,
         )
         for strength, share in passes.items()
     )  # fmt: skip
@@ -106,7 +106,7 @@ def test_what_the_gate_saw_on_the_hardest_pilot_is_not_planned_for_its_like() ->
     blocked = fitted([gate_tried({0.3: 0.0, 0.6: 0.0})])
     assert blocked.unseen_energy == 0.0 and blocked.cheapest(100.0, 0.25) is None
     free = gate_tried({0.3: 0.0})
-    free = free.model_copy(update={"candidates": tuple(c.model_copy(update={"passes": None}) for c in free.candidates)})
+    free = free.model_copy(update={"candidates": tuple(c.model_copy(update={"gate_p": None}) for c in free.candidates)})
     assert fitted([free]).unseen_energy is None and fitted([free]).cheapest(100.0, 0.25) is not None
 
 
