@@ -31,7 +31,7 @@ KEPT = {
     "shadow_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
     "scoring_shards": "step numbers only",
     "unlearning_plan": _NUMBERS,
-    "unlearning_run": _NUMBERS,
+    "unlearning_run": f"{_NUMBERS} (requests under their opaque ids)",
     "utility": _NUMBERS,
 }
 

@@ -79,9 +79,9 @@ class PlanningConfig(Strict):
     """How a plan chooses: see expunge.unlearning.candidates.PlanningSettings."""
 
     target: float = Field(default=0.10, gt=0, lt=1)
-    caution: float = Field(default=0.4, ge=0, le=1)
+    caution: float = Field(default=0.4, gt=0, lt=1)
     max_cost: float = Field(default=1.0, gt=0)
-    keep: bool = True
+    keep: bool = False
     method: MethodName | None = None
 
 

@@ -26,6 +26,9 @@ from steps.unlearning.plan_unlearning import plan_unlearning
 from steps.unlearning.set_spec import parse_set
 from steps.unlearning.unlearn_records import unlearn_records
 
+# Attempts of a deletion count from 1.
+TRIAL = 0
+
 
 @pipeline(name="planning")
 def planning_pipeline(model_version: str, set_spec: str, settings: ProjectSettings) -> None:
@@ -53,7 +56,8 @@ def trial_pipeline(model_version: str, set_spec: str, settings: ProjectSettings)
     )
     judged = train_references(
         trajectory, model, run, forget_set, training_records, held_out_records, settings,
-        **judging_inputs(model_version, settings),
+        # What a trial measures teaches the next plan: its judges never judge a deletion.
+        attempt=TRIAL, **judging_inputs(model_version, settings),
     )  # fmt: skip
     evidence = evaluate_unlearning(judged, losses, settings)
     report_drift(judged, evidence, settings)

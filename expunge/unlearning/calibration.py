@@ -7,7 +7,7 @@ fine-tuning needed, if it got there at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,14 +82,24 @@ def pilot_sets(losses: PrivacyLosses, settings: CalibrationSettings, seed: int) 
     rng = np.random.default_rng(derived_seed(seed, "pilots"))
     sets, used = {}, np.empty(0, dtype=np.int64)
     spans = [*zip(settings.bins[:-1], settings.bins[1:], strict=True), (0.0, 100.0)]
-    for low, high in spans:
+    for number, (low, high) in enumerate(spans):
         span = order[int(n * low / 100) : max(int(n * high / 100), int(n * low / 100) + 1)]
         free = span[~np.isin(span, used)]
         rows = rng.choice(free, size=min(settings.set_size, len(free)), replace=False)
         used = np.concatenate([used, rows])
-        name = "random" if (low, high) == (0.0, 100.0) and len(spans) > 1 else f"hardest {low:g} to {high:g} %"
+        name = "random" if number == len(spans) - 1 else f"hardest {low:g} to {high:g} %"
         sets[name] = tuple(losses.record_ids[i] for i in sorted(rows))
     return sets
+
+
+def _refuse_too_few(sets: Mapping[str, Sequence[str]]) -> None:
+    """Raises UsageError for a pilot set without records: none are left where the sets before took them all."""
+    empty = [name for name, ids in sets.items() if not ids]
+    if empty:
+        raise UsageError(
+            f"There are too few records for the pilot set {empty[0]!r}.",
+            "Make calibration.set_size smaller, or give calibration.bins fewer edges.",
+        )
 
 
 def calibrate(
@@ -117,6 +127,7 @@ def calibrate(
     rows = table.rows(trajectory.record_ids)
     sets = pilot_sets(losses, settings, seed)
     names = list(sets)
+    _refuse_too_few(sets)
     forget = {name: table.rows(ids) for name, ids in sets.items()}
     retain = {name: np.setdiff1d(rows, forget[name]) for name in names}
     original = predict(procedure.spec, trajectory.state(trajectory.final).model_state(), table, device)

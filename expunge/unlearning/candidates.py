@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from expunge.privacy.forget_sets import ForgetSet
@@ -18,18 +20,19 @@ class PlanningSettings(Document):
     """target: influence and excess that count as forgotten. caution: share of pilots that may have been left with more.
 
     `method` and `max_cost` (share of retraining) override the choice. keep: whether a model that holds nothing
-    measurable of the records may stay as it is, if the evidence agrees; False always changes it.
+    measurable of the records may stay as it is, if the evidence agrees.
     """
 
     target: float = 0.10
     caution: float = 0.4
     max_cost: float = 1.0
-    keep: bool = True
+    keep: bool = False
     method: MethodName | None = None
 
 
 def make_candidates(
     forget: ForgetSet,
+    requests: Mapping[str, Sequence[str]],
     losses: PrivacyLosses,
     trajectory: Trajectory,
     predictor: BudgetPredictor | None,
@@ -50,15 +53,23 @@ def make_candidates(
     if asked is not None and asked not in ("keep", "retrain", *(way.method for way in ways)):
         ways += _uncalibrated(asked, trajectory, points)
     made = [_candidate(way, forget, losses, procedure, predictor, settings) for way in ways]
-    mean_loss = mean_loss_of(forget, losses)
-    easy = predictor is not None and 0 < mean_loss <= predictor.nothing_below
+    easy = predictor is not None and _all_easy(forget, requests, losses, predictor)
     why = "pilots as easy as this held nothing measurable" if easy else "pilots as hard as this were remembered"
     if predictor is None:
         why = "no calibration for this model: whether anything was remembered is unknown"
-    elif not settings.keep:
-        easy, why = False, "the settings ask for a changed model (planning.keep)"
+    elif easy and not settings.keep:
+        easy, why = False, f"{why}, but the settings ask for a changed model (planning.keep)"
     keep = Candidate(method="keep", steps=0, cost=METHODS["keep"].cost(procedure, 0, size), allowed=easy, why=why)
     return [keep, *made]
+
+
+def _all_easy(
+    forget: ForgetSet, requests: Mapping[str, Sequence[str]], losses: PrivacyLosses, predictor: BudgetPredictor
+) -> bool:
+    """Whether the set and each request by itself are as easy as pilots that held nothing: many hide no one."""
+    parts = [forget.record_ids, *(ids for ids in requests.values() if ids)]
+    means = [float(np.mean(losses.select(ids).total)) for ids in parts]
+    return 0 < max(means) <= predictor.nothing_below and not predictor.larger_than_pilots(len(forget))
 
 
 def _possible(way: Way, trajectory: Trajectory, points: list[int]) -> bool:

@@ -89,11 +89,14 @@ class Surface:
         strength = np.array([way.strength or 0.0 for _, way, _, _ in rows])
         share = np.array([training_after(way, retrain_steps) for _, way, _, _ in rows])
         x = np.array([_log(pilot.mean_loss) for _, _, pilot, _ in rows])
-        place = np.array([own for own, _, _, _ in rows])
+        place = np.array([pilot for pilot, _, _, _ in rows])
+        own = place < pilots
+        # Beyond the pilots' range a run counts as one at its end, as a set that is planned for does.
+        x = np.clip(x, x[own].min(), x[own].max())
         basis = _Basis(
             strengths=min(3, len(set(strength))),
             points=len(set(share)) > 1,
-            sloped=len(set(place)) >= ENOUGH_FOR_A_SLOPE and float(np.ptp(x)) > 0,
+            sloped=len(set(place[own])) >= ENOUGH_FOR_A_SLOPE and float(np.ptp(x[own])) > 0,
         )
         weight = trust(np.array([pilot.energy for _, _, pilot, _ in rows]))
         y = np.array([[c.influence, c.excess] for _, _, _, c in rows])

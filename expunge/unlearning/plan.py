@@ -105,6 +105,19 @@ class UnlearningPlan(Document):
     loss_curve: LossCurve | None = Field(default=None, description="None in plans of before it was recorded")
 
 
+def retrained_instead(plan: UnlearningPlan, others: int) -> UnlearningPlan:
+    """The plan as a retraining, where `others` more records are quarantined: nothing cheaper forgets those too."""
+    if plan.method == "retrain":
+        return plan
+    reason = f"retrain: {others} records of other requests are quarantined, and nothing cheaper was planned for them"
+    return plan.model_copy(
+        update={"method": "retrain", "rewind_step": None, "strength": None, "attempts": (), "strengths": (),
+                "predicted_steps": plan.retrain_steps, "budget_steps": plan.retrain_steps, "predicted_cost": 1.0,
+                "predicted_interval": (plan.retrain_steps, plan.retrain_steps), "interval_note": "known in advance",
+                "predicted_left": 0.0, "left_interval": None, "reason": reason, "fallback_reason": reason}
+    )  # fmt: skip
+
+
 class Look(Document):
     """One stopping look: after how many steps, what was measured against the look oracles, and the decision.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses, flat_distribution_warning
+from expunge.unlearning.candidates import PlanningSettings
 from expunge.unlearning.plan import Candidate
 from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE, SIZE_SLACK, BudgetPredictor
 
@@ -23,20 +24,19 @@ def plan_warnings(
     losses: PrivacyLosses,
     predictor: BudgetPredictor | None,
     chosen: Candidate,
-    caution: float,
-    max_cost: float,
+    settings: PlanningSettings,
 ) -> tuple[str, ...]:
     """Everything worth a warning, in sentences without a full stop."""
     found = [flat_distribution_warning(losses.total)]
-    if chosen.cost > max_cost:
-        found.append(f"the cost of {chosen.cost:.2f} retrainings is over the cap of {max_cost:.2f}")
+    if chosen.cost > settings.max_cost:
+        found.append(f"the cost of {chosen.cost:.2f} retrainings is over the cap of {settings.max_cost:.2f}")
     if chosen.method == "keep":
         found.append(
             "every checkpoint has seen the records and is destroyed: the next request on it needs a retraining"
         )
     if predictor is not None:
         found += _extrapolated(forget, losses, predictor)
-        found += _bills(requests, losses, predictor, chosen, caution)
+        found += _bills(requests, losses, predictor, chosen, settings)
     found += _far_out(requests, losses)
     return tuple(words for words in found if words)
 
@@ -64,7 +64,7 @@ def _bills(
     losses: PrivacyLosses,
     predictor: BudgetPredictor,
     chosen: Candidate,
-    caution: float,
+    settings: PlanningSettings,
 ) -> list[str]:
     """Requests without which the others would be answered for much less."""
     # A plan to retrain has reasons of its own; what single requests cost beside it is not known.
@@ -75,7 +75,7 @@ def _bills(
         others = sorted({record for other, ids in requests.items() if other != name for record in ids})
         if len(others) < (predictor.visible_size or 1):
             continue  # by themselves they would be retrained for
-        without = cheapest_cost(predictor, float(np.mean(losses.select(others).total)), caution)
+        without = cheapest_cost(predictor, float(np.mean(losses.select(others).total)), settings)
         if chosen.cost - without >= BILL:
             found.append(
                 f"request {name} raises the cost of this run from {without:.2f} to {chosen.cost:.2f} retrainings: "
@@ -85,7 +85,10 @@ def _bills(
 
 
 def one_by_one(
-    requests: Mapping[str, Sequence[str]], losses: PrivacyLosses, predictor: BudgetPredictor | None, caution: float
+    requests: Mapping[str, Sequence[str]],
+    losses: PrivacyLosses,
+    predictor: BudgetPredictor | None,
+    settings: PlanningSettings,
 ) -> float | None:
     """What a run for each request would cost together, at least; None where there is only one request.
 
@@ -99,21 +102,21 @@ def one_by_one(
         return float(len(named))
     visible = predictor.visible_size
     return sum(
-        cheapest_cost(predictor, float(np.mean(losses.select(ids).total)), caution)
+        cheapest_cost(predictor, float(np.mean(losses.select(ids).total)), settings)
         if visible is not None and len(ids) >= visible
         else 1.0
         for ids in named
     )
 
 
-def cheapest_cost(predictor: BudgetPredictor, mean_loss: float, caution: float) -> float:
+def cheapest_cost(predictor: BudgetPredictor, mean_loss: float, settings: PlanningSettings) -> float:
     """Cost of the cheapest way that should meet the target for a set of this mean loss; 1 where only retraining does.
 
-    Counts every way that the pilots tried, and nothing where nothing was remembered.
+    Counts every way that the pilots tried, as if all checkpoints were there.
     """
-    if mean_loss <= predictor.nothing_below:
+    if settings.keep and mean_loss <= predictor.nothing_below:
         return 0.0
-    way = predictor.cheapest(mean_loss, caution)
+    way = predictor.cheapest(mean_loss, settings.caution)
     return 1.0 if way is None else predictor.ways[way]
 
 

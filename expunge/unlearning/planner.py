@@ -44,7 +44,7 @@ def make_plan(
         predictor.refuse_other(trajectory)
         predictor = predictor.at(settings.target)
     retain_records = refuse_too_large(len(forget.record_ids), len(trajectory.record_ids), procedure.config.batch_size)
-    candidates = make_candidates(forget, losses, trajectory, predictor, settings)
+    candidates = make_candidates(forget, requests, losses, trajectory, predictor, settings)
     retrain = Candidate(
         method="retrain", steps=total, cost=1.0, predicted_left=0.0, allowed=True, why="exact by construction"
     )
@@ -78,8 +78,8 @@ def make_plan(
         target=settings.target,
         reason=reason,
         fallback_reason=retrain_because,
-        warnings=plan_warnings(forget, requests, losses, predictor, chosen, settings.caution, settings.max_cost),
-        one_by_one_cost=one_by_one(requests, losses, predictor, settings.caution),
+        warnings=plan_warnings(forget, requests, losses, predictor, chosen, settings),
+        one_by_one_cost=one_by_one(requests, losses, predictor, settings),
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
         loss_curve=loss_curve(losses, forget.record_ids, total),
     )
@@ -170,7 +170,8 @@ def _attempts(chosen: Candidate, candidates: list[Candidate], target: float, max
     surer = [
         c
         for c in candidates
-        if c.method == chosen.method and c.cost > chosen.cost and c.cost + chosen.cost < min(1.0, max_cost)
+        if c.allowed and c.method == chosen.method
+        and c.cost > chosen.cost and c.cost + chosen.cost < min(1.0, max_cost)
         and c.predicted_left is not None and c.predicted_left <= target / 2
     ]  # fmt: skip
     return (chosen, min(surer, key=lambda c: c.cost)) if surer else (chosen,)

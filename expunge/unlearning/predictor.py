@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 STRENGTH_STEP = 0.1
 # A share of the pilots at least as easy may have held something where "nothing to forget" is predicted.
 WRONGLY_NOTHING = 0.1
+FEWEST_EASY = 5
 # Below 19 nothing can be said at 90 % (METHOD section 6, conformal intervals).
 FEWEST_FOR_COVERAGE = 19
 COVERAGE = 0.9
@@ -44,7 +45,8 @@ LIKE_THE_TRIED = 0.5
 class Expected:
     """What a way is predicted to leave of the original's influence, as a share of it.
 
-    value: the best guess. cautious: exceeded by no more of the pilots than the plan's caution allows. energy: the same
+    value: the best guess. cautious: with the margin that the plan's caution asks for, a normal quantile of the pilots'
+    misses; infinite where there is no second pilot to miss. energy: the same
     in units of the oracles' variance, which is what the gate can see. low, high: the
     conformal interval at 90 % of what would be measured on such a set, over all ways at once; None with too few pilots.
     """
@@ -115,11 +117,11 @@ class BudgetPredictor(Document):
 
     @cached_property
     def nothing_below(self) -> float:
-        """Mean loss up to which pilots held nothing measurable, but for a tenth of them; 0 where none did."""
+        """Mean loss up to which pilots, at least five, held nothing measurable but for a tenth of them; else 0."""
         found, remembered = 0.0, 0
         for count, pilot in enumerate(sorted(self.pilots, key=lambda p: p.mean_loss), start=1):
             remembered += pilot.measurable
-            if not pilot.measurable and remembered <= WRONGLY_NOTHING * count:
+            if count >= FEWEST_EASY and not pilot.measurable and remembered <= WRONGLY_NOTHING * count:
                 found = pilot.mean_loss
         return found
 
@@ -153,7 +155,7 @@ class BudgetPredictor(Document):
         value, energy = left(influence, excess), energy_left(influence, excess, self.energy_at(mean_loss))
         column = surface.nearest(way)
         spread = float(self._spreads[family(way)][column])
-        margin = max(0.0, -float(ndtri(caution))) * spread
+        margin = max(0.0, -float(ndtri(caution))) * spread if len(self.measurable) > 1 else math.inf
         low, high = self._band
         spread /= math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
         if low is None or high is None or not spread:
@@ -167,7 +169,7 @@ class BudgetPredictor(Document):
         nearest strength.
         """
         unseen = self.unseen_energy
-        if expected.cautious > self.target or (unseen is not None and expected.energy > unseen):
+        if not expected.cautious <= self.target or (unseen is not None and expected.energy > unseen):
             return False
         tried, energy = self._gate_trials
         if not tried or self.energy_at(mean_loss) < LIKE_THE_TRIED * energy:
@@ -200,7 +202,9 @@ class BudgetPredictor(Document):
             return None
         energies, p_values = np.array(sorted(tried)).T
         smooth = IsotonicRegression(increasing=False).fit_transform(energies, p_values)
-        return float(energies[smooth >= GATE_P_NEEDED].max(initial=0.0))
+        unseen = energies[smooth >= GATE_P_NEEDED]
+        # Where everything that was left was seen, less than the least of it may still not be.
+        return float(unseen.max()) if len(unseen) else float(np.nextafter(energies.min(), -np.inf))
 
     def energy_at(self, mean_loss: float) -> float:
         """S_o/m that training should leave of a set of this mean loss: no less for a harder one."""

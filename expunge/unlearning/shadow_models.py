@@ -115,7 +115,7 @@ def _unrolled(
     """The shadows at `step`, and the same without what each one's own `forget` rows moved in its weights by then."""
     assert isinstance(method, UnrolledRewind)
     config, device = procedure.config, procedure.device
-    model = build_model(procedure.spec).to(device).eval()
+    model = build_model(procedure.spec).to(device)
     x, y = torch.from_numpy(table.features).to(device), torch.from_numpy(table.targets).to(device)
     pushes = [Pushes(config) for _ in jobs]
     nodes = sorted({*(t for t in scored_steps(config) if t < step), step})
@@ -131,7 +131,7 @@ def _unrolled(
             state.buffers = buffers
         rate = learning_rate(config, node)
         totals = [
-            push.add(node, rate, procedure.sampling_rate, summed_gradient(model, state, x[r], y[r], config.noise.clip))
+            push.add(node, rate, procedure.sampling_rate, summed_gradient(model, state, x[r], y[r], config))
             for push, state, r in zip(pushes, states, forget, strict=True)
         ]
     assert made is not None

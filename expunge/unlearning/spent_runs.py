@@ -12,7 +12,6 @@ MOST = 200
 
 def with_run(
     predictor: BudgetPredictor,
-    name: str,
     mean_loss: float,
     plan: UnlearningPlan,
     run: UnlearningRun,
@@ -21,9 +20,12 @@ def with_run(
     """The predictor with one more spent run, at most the newest 200; unchanged where the run measured nothing.
 
     Runs join the fit alone: they are not drawn as pilot sets are, and a conformal interval rests on that (METHOD
-    section 6). Only against oracles is what was left measured as the pilots' was.
+    section 6). Only against oracles is what was left measured as the pilots' was, and sets far larger than they are
+    another matter. The same set forgotten again in the same way counts once: with the same seed it is the same model.
     """
     if evidence.level != "oracle" or run.method in ("retrain", "keep"):
+        return predictor
+    if predictor.larger_than_pilots(plan.forget_records):
         return predictor
     details = next((check.details for check in evidence.checks if check.name == "influence"), {})
     influence, excess, energy = (details.get(key) for key in ("influence", "excess", "energy"))
@@ -34,6 +36,7 @@ def with_run(
         method=run.method, amount=run.amount, strength=run.strength, steps=steps, cost=run.cost["unlearning"],
         excess=excess, influence=influence,
     )  # fmt: skip
+    name = f"{plan.forget_records} records, {mean_loss:.9g}: {run.method} {run.amount} {run.strength}"
     spent = PilotSet(name=name, size=plan.forget_records, mean_loss=mean_loss, energy=energy, candidates=(candidate,))
     known = [p for p in predictor.spent if p.name != name]
     # Built anew: what was worked out from the old pilots must not be carried along.

@@ -16,6 +16,7 @@ from torch import Tensor
 from expunge.data import RecordTable
 from expunge.errors import NotFoundError, UsageError
 from expunge.models import build_model
+from expunge.privacy.gradient_norms import quiet_evaluation
 from expunge.training import Checkpoint, TrainingConfig, Trajectory
 from expunge.training.gradients import gradient_sum
 from expunge.training.state import TrainingState
@@ -27,8 +28,8 @@ _CHUNK = 1024
 class Pushes:
     """Adds up, node by node, by how much records moved the weights: the trapezoid rule over the steps.
 
-    Momentum spreads an update over later steps: as a whole it is 1 / (1 - mu) times as large. Weight decay shrinks
-    what was moved before.
+    Momentum spreads an update over later steps: as a whole it is 1 / (1 - mu) times as large, and so is the decay that
+    shrinks what was moved before, which goes through the same buffer.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -47,7 +48,7 @@ class Pushes:
         else:
             before, old_lr, then = self._last
             gap = step - before
-            kept = (1 - old_lr * self.config.weight_decay) ** gap
+            kept = (1 - old_lr * self.config.weight_decay / (1 - self.config.momentum)) ** gap
             self.total = {
                 name: kept * self.total[name] + gap / 2 * (kept * then[name] + value) for name, value in now.items()
             }
@@ -80,27 +81,34 @@ def pushed(
 
     Raises NotFoundError for a checkpoint that is gone, IntegrityError for one whose bytes changed.
     """
-    model = build_model(trajectory.model_spec).to(device).eval()
+    model = build_model(trajectory.model_spec).to(device)
     x, y = torch.from_numpy(forget.features).to(device), torch.from_numpy(forget.targets).to(device)
     pushes, found = Pushes(trajectory.config), {}
     for checkpoint in needed_checkpoints(trajectory, max(points)):
         state = trajectory.state(checkpoint)
         on_device = TrainingState.from_tensors({k: v.to(device) for k, v in state.tensors().items()})
-        gradient = summed_gradient(model, on_device, x, y, trajectory.config.noise.clip)
+        gradient = summed_gradient(model, on_device, x, y, trajectory.config)
         total = pushes.add(checkpoint.step, checkpoint.lr, checkpoint.q, gradient)
         if checkpoint.step in points:
-            found[checkpoint.step] = total
+            # Kept aside: a calibration holds those of every pilot set at every point.
+            found[checkpoint.step] = {name: value.cpu() for name, value in total.items()}
     missing = sorted(set(points) - set(found))
     if missing:
         raise NotFoundError(f"The trajectory holds no checkpoint at step {missing[0]}.")
     return found
 
 
-def summed_gradient(model: torch.nn.Module, state: TrainingState, x: Tensor, y: Tensor, clip: float | None) -> Tensors:
+def summed_gradient(
+    model: torch.nn.Module, state: TrainingState, x: Tensor, y: Tensor, config: TrainingConfig
+) -> Tensors:
     """The records' summed gradient at one state, as training takes it (clipped where it clips), in eval mode."""
     total: Tensors = {}
-    for part_x, part_y in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
-        sums, _ = gradient_sum(model, state, part_x, part_y, clip)
+    clip = config.noise.clip
+    # Clipping takes a gradient for every record of a chunk: no more at once than training does.
+    chunk = _CHUNK if clip is None else config.batch_size
+    for part_x, part_y in zip(x.split(chunk), y.split(chunk), strict=True):
+        with quiet_evaluation(model):
+            sums, _ = gradient_sum(model, state, part_x, part_y, clip)
         total = {name: total[name] + value if total else value for name, value in sums.items()}
     return total
 

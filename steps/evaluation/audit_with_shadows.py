@@ -58,6 +58,8 @@ def audit_with_shadows(
         claim="METHOD",
     )
     does = f"{method} {amount}" if amount else method
+    if unlearning_run.strength is not None:
+        does += f" at strength {unlearning_run.strength:g}"
     words = (
         f"{models} shadow models, trained and then unlearned by {does} with {len(forget)} records to forget and"
         f" {len(retain)} to keep: " + "; ".join(f"{check.name} {check.verdict}" for check in evidence.checks)

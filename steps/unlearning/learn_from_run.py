@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import numpy as np
-from zenml import get_step_context, step
+from zenml import step
 
 from expunge.evaluation.evidence import Evidence
 from expunge.privacy.forget_sets import ForgetSet
@@ -22,6 +22,5 @@ def learn_from_run(
     privacy_losses: PrivacyLosses,
     evidence: Evidence,
 ) -> Annotated[BudgetPredictor, "budget_predictor"]:
-    name = str(get_step_context().pipeline_run.id)
     mean_loss = float(np.mean(privacy_losses.select(forget_set.record_ids).total))
-    return with_run(budget_predictor, name, mean_loss, unlearning_plan, unlearning_run, evidence)
+    return with_run(budget_predictor, mean_loss, unlearning_plan, unlearning_run, evidence)

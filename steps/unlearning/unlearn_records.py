@@ -18,7 +18,7 @@ from expunge.settings import ProjectSettings
 from expunge.training import Trajectory
 from expunge.unlearning.costs import run_costs
 from expunge.unlearning.forgetting import forget
-from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+from expunge.unlearning.plan import UnlearningPlan, UnlearningRun, retrained_instead
 from expunge.unlearning.predictor import BudgetPredictor
 from steps.evaluation.settings import judge_counts
 from steps.shared import trained_model
@@ -49,7 +49,10 @@ def unlearn_records(
         held_out = held_out_records.without(ledger.quarantined_among(held_out_records.record_ids))
         also_gone = ledger.quarantined_among(training_records.record_ids) - set(forget_set.record_ids)
     # Records of requests that came after this run was planned must not be trained on either: their turn comes next.
+    # They leave the manifest with this run, so only a model that never saw them may be its result.
     retain = training_records.without([*forget_set.record_ids, *also_gone])
+    if also_gone:
+        unlearning_plan = retrained_instead(unlearning_plan, len(also_gone))
     started = time.monotonic()
     run, made = forget(
         unlearning_plan,

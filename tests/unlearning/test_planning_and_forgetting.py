@@ -141,14 +141,22 @@ def test_the_cheapest_way_that_is_predicted_to_be_enough(world: dict[str, Any]) 
 def test_what_pilots_that_easy_did_not_hold_is_only_proved(world: dict[str, Any], tmp_path: Path) -> None:
     whole = known(world, energy=0.0).model_dump()
     nothing = BudgetPredictor.model_validate({**whole, "pilots": whole["pilots"][:6]})
-    made = plan(world, predictor=nothing, forget=build_forget_set("easiest", world["losses"], size=12))
+    allowed = PlanningSettings(keep=True)
+    easiest = build_forget_set("easiest", world["losses"], size=12)
+    made = plan(world, predictor=nothing, forget=easiest, settings=allowed)
     assert (made.method, made.predicted_cost, made.budget_steps) == ("keep", 0.0, 0) and "only the proof" in made.reason
     assert any("next request on it needs a retraining" in words for words in made.warnings)
-    changed = plan(world, predictor=nothing, settings=PlanningSettings(keep=False))
-    assert changed.method != "keep"
+    assert plan(world, predictor=nothing, forget=easiest).method != "keep"  # unless it is asked for
+    hidden = {"hard": list(world["hard"].record_ids[:1]), "easy": list(easiest.record_ids)}
+    mixed = build_forget_set("records", world["losses"], record_ids=[*hidden["hard"], *hidden["easy"]])
+    assert float(np.mean(world["losses"].select(mixed.record_ids).total)) <= nothing.nothing_below
+    both = make_plan(
+        mixed, hidden, world["losses"], world["trajectory"], nothing, allowed, model_version="m 1"
+    )  # fmt: skip
+    assert both.method != "keep"
     harder = build_forget_set("hardest", world["losses"], size=2)
     assert float(np.mean(world["losses"].select(harder.record_ids).total)) > nothing.nothing_below
-    assert plan(world, predictor=nothing, forget=harder).method != "keep"
+    assert plan(world, predictor=nothing, forget=harder, settings=allowed).method != "keep"
     ids = world["hard"].record_ids
     run, new = forget(
         plan(world, settings=PlanningSettings(method="keep")), world["trajectory"], world["table"],

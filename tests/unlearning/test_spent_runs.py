@@ -43,9 +43,9 @@ class Given:
         self.checks = [self]
 
 
-def learn(told: BudgetPredictor, name: str = "run", **change: Any) -> BudgetPredictor:
+def learn(told: BudgetPredictor, loss: float = 10.0, **change: Any) -> BudgetPredictor:
     given: Any = Given(**change)
-    return with_run(told, name, 10.0, given, given, given)
+    return with_run(told, loss, given, given, given)
 
 
 def test_the_next_plan_predicts_what_was_left(told: BudgetPredictor) -> None:
@@ -67,14 +67,14 @@ def test_the_same_run_counts_once_and_old_ones_go(told: BudgetPredictor) -> None
     assert learn(learn(told)) == learn(told)
     many = told
     for k in range(203):
-        many = learn(many, name=f"{k}")
-    assert len(many.spent) == 200 and many.spent[0].name == "3"
+        many = learn(many, loss=10.0 + k)
+    assert len(many.spent) == 200 and many.spent[0].mean_loss == 13.0
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"level": "pool"}, {"method": "retrain"}, {"method": "keep"}, {"details": {}},
+        {"level": "pool"}, {"forget_records": 41}, {"method": "retrain"}, {"method": "keep"}, {"details": {}},
         {"details": {"influence": None, "excess": None, "energy": 0.0}},
     ],
 )  # fmt: skip

@@ -15,8 +15,9 @@ from expunge.data import RecordTable, load_records
 from expunge.errors import NotFoundError, UsageError
 from expunge.models import ModelSpec, build_model
 from expunge.training import TrainingConfig, Trajectory, train
+from expunge.training.state import TrainingState, apply_update
 from expunge.unlearning.methods import METHODS, Procedure, UnrolledRewind, apply, method_of
-from expunge.unlearning.unrolling import pushed, without
+from expunge.unlearning.unrolling import Pushes, pushed, without
 
 SPEC = ModelSpec("mlp", (64,), 10, options={"hidden": [6]})
 FORGET = 12
@@ -75,7 +76,7 @@ def test_it_is_the_trapezoid_sum_of_the_records_own_updates(
         wanted = torch.zeros_like(rates[0][name])
         for before, after, a, b in zip(nodes, nodes[1:], rates, rates[1:], strict=False):
             gap = after.step - before.step
-            kept = (1 - before.lr * made.weight_decay) ** gap
+            kept = (1 - before.lr * made.weight_decay / (1 - made.momentum)) ** gap
             wanted = kept * wanted + gap / 2 * (kept * a[name] + b[name])
         np.testing.assert_allclose(found[name].double().numpy(), wanted.numpy(), rtol=1e-3, atol=1e-7)
 
@@ -101,6 +102,22 @@ def test_at_small_rates_it_is_the_difference_to_retraining(table: RecordTable, t
         assert float(wrong.norm() / gap.norm()) > 1.5  # the other sign
     assert missed[0] < 0.25
     assert missed[1] / missed[0] == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.0), (0.0, 5e-3), (0.9, 5e-3)])
+def test_a_constant_gradient_moves_what_the_optimiser_moves(momentum: float, decay: float) -> None:
+    """1,000 real updates with and without a constant part of the gradient: their difference is the push."""
+    made = config(steps=1000, learning_rate=0.05, momentum=momentum, weight_decay=decay)
+    part, rest = torch.tensor([3.0]), torch.tensor([1.0])
+    with_part, alone = (TrainingState({"w": torch.zeros(1)}, {}, {}) for _ in range(2))
+    pushes = Pushes(made)
+    for step in range(1000):
+        if step % 50 == 0:
+            pushes.add(step, made.learning_rate, 1.0, {"w": part})
+        apply_update(with_part, {"w": rest + part}, {}, made, made.learning_rate)
+        apply_update(alone, {"w": rest}, {}, made, made.learning_rate)
+    total = pushes.add(1000, made.learning_rate, 1.0, {"w": part})
+    assert float(total["w"]) == pytest.approx(float(alone.params["w"] - with_part.params["w"]), rel=0.03)
 
 
 def test_a_start_without_the_push(table: RecordTable, tmp_path: Path) -> None:
