@@ -144,7 +144,7 @@ def coverage(predictor: BudgetPredictor, ways: Ways, losses: Array, best: Array)
         widths.append(high - low)
     interval = binomtest(sum(inside), len(inside)).proportion_ci(0.95)
     return {
-        "covered": sum(inside), "of": len(inside), "interval": [float(interval.low), float(interval.high)],
+        "covered": int(sum(inside)), "of": len(inside), "interval": [float(interval.low), float(interval.high)],
         "median_width": float(np.median(widths)),
     }  # fmt: skip
 

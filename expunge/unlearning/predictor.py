@@ -165,15 +165,15 @@ class BudgetPredictor(Document):
     def meets(self, way: Way, expected: Expected, mean_loss: float) -> bool:
         """Whether the target is met, and the gate would not see what is left.
 
-        On sets like the one that the gate was tried on, it must not have seen the way itself there, nor the one of the
-        nearest strength.
+        On sets like the one that the gate was tried on, that is known of the way itself, or of the nearest strength; on
+        others it is concluded from the energy that is left.
         """
-        unseen = self.unseen_energy
-        if not expected.cautious <= self.target or (unseen is not None and expected.energy > unseen):
+        if not expected.cautious <= self.target:
             return False
         tried, energy = self._gate_trials
-        if not tried or self.energy_at(mean_loss) < LIKE_THE_TRIED * energy:
-            return True
+        unseen = self.unseen_energy
+        if unseen is None or self.energy_at(mean_loss) < LIKE_THE_TRIED * energy:
+            return unseen is None or expected.energy <= unseen
         near = [(abs((own.strength or 0.0) - (way.strength or 0.0)), p) for own, p in tried.items()
                 if (own.method, own.amount) == (way.method, way.amount)]  # fmt: skip
         return bool(near) and min(near)[1] >= GATE_P_NEEDED
