@@ -1,7 +1,7 @@
 """Which way of forgetting leaves least for its cost, and does the planner choose well? METHOD claim.
 
     python benchmarks/pareto.py digits --json docs/adaptive.json      resumable
-    python benchmarks/pareto.py --report docs/adaptive.json           the tables of docs/adaptive.md
+    python benchmarks/pareto.py --report docs/adaptive.json           the tables of docs/adaptive.md, and its plots
 
 On the same forget sets for all methods: five originals, ten oracles a set. Sixty other sets calibrate the planner, on
 two of the originals. Finished parts lie in --cache under a hash of what they depend on.
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 from evidence_worlds import World
 from pareto_planner import TARGETS, Ways
-from pareto_report import as_markdown
+from pareto_report import as_markdown, write_plots
 from pareto_runs import (
     CALIBRATED,
     CALIBRATION_SETS,
@@ -139,7 +139,16 @@ def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
                 key = hashlib.sha256(repr(plans).encode()).hexdigest()[:8]
                 name = f"planned-{target:g}-{key}"
                 found.planned[target] = each(name, lambda k, plans=plans: runs.carried_out(k, plans[k]))
-    return summary(found)
+    return _rounded(summary(found))
+
+
+def _rounded(value: Any) -> Any:
+    """Five significant digits: the file is read by people too."""
+    if isinstance(value, dict):
+        return {str(key): _rounded(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(own) for own in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _scores(runs: Runs, losses: list[PrivacyLosses]) -> Part:
@@ -188,6 +197,8 @@ def best_rate(runs: Runs, base: Part, name: str) -> Part:
 def main() -> None:
     options = world_parser(__doc__, ".expunge/pareto", 8000).parse_args()
     work_through(options, lambda world: run(world, options.cache, options.seed), as_markdown)
+    if options.report:
+        write_plots(json.loads(options.report.read_text()), options.report.parent)
 
 
 if __name__ == "__main__":

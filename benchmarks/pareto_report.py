@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from expunge.reporting.style import style_sheet
 from expunge.reporting.svg import Line, curves
 
 KINDS = ("remembered", "random", "hardest")
@@ -98,7 +99,7 @@ def _holm(rows: list[dict[str, Any]], level: float = 0.05) -> list[bool]:
 
 
 def plot(found: dict[str, Any], kind: str) -> str:
-    """max(|influence|, excess) by cost, one line a method, and the planner's curve."""
+    """max(|influence|, excess) by cost, one line a method, and the planner's curve: a whole SVG file."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in found["rows"][kind]:
         if row["method"] in COLOURS and (row["strength"] is None or abs(row["strength"] - 0.6) < 1e-9):
@@ -111,7 +112,9 @@ def plot(found: dict[str, Any], kind: str) -> str:
         points = sorted((row["cost"], _worst(row)) for row in found["planner"]["curve"])
         drawn.append(Line([c for c, _ in points], [y for _, y in points], "b", "planner"))
     drawn.append(Line([0, 1], [0.1, 0.1], "grey", "target", style="dashed"))
-    return curves(drawn, "cost, in retrainings", "influence or excess left, the larger")
+    body = curves(drawn, "cost, in retrainings", "left, of the influence")
+    start = '<svg xmlns="http://www.w3.org/2000/svg" class="expunge" viewBox="0 0 460 230" width="690">'
+    return f"{start}<style>{style_sheet()}</style>{body}</svg>\n"
 
 
 def write_plots(results: dict[str, Any], folder: Path) -> None:

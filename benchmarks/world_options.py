@@ -38,5 +38,5 @@ def work_through(
     for name in options.worlds:
         results[name] = of_world(WORLDS[name])
         if options.json:
-            options.json.write_text(json.dumps(results, indent=1) + "\n")
+            options.json.write_text(json.dumps(results, separators=(",", ":")) + "\n")
         print(as_markdown({name: results[name]}))
