@@ -34,16 +34,22 @@ def plan_against_spent(plan: UnlearningPlan, run: UnlearningRun) -> str:
 
 def left_plot(plan: UnlearningPlan) -> str:
     """What each candidate is predicted to leave, by its cost, with the target and the one that was chosen."""
-    known = sorted((c.cost, c.predicted_left) for c in plan.alternatives if c.predicted_left is not None)
+    known = [(c.method, c.cost, c.predicted_left) for c in plan.alternatives if c.predicted_left is not None]
     if plan.predicted_left is not None:
-        known = sorted([*known, (plan.predicted_cost, plan.predicted_left)])
+        known.append((plan.method, plan.predicted_cost, plan.predicted_left))
     if len(known) < 2:
         return ""
-    costs, left = zip(*known, strict=True)
-    lines = [
-        Line((0.0, max(1.0, *costs)), (plan.target, plan.target), "grey", "target", style="dashed"),
-        Line(costs, left, "a", "candidates"),
-    ]
+    # Of the strengths of one point the best: a line through all of them would go up and down.
+    best: dict[str, dict[float, float]] = {}
+    for method, cost, left in known:
+        own = best.setdefault(method, {})
+        own[cost] = min(left, own.get(cost, left))
+    most = max(1.0, *(cost for _, cost, _ in known))
+    lines = [Line((0.0, most), (plan.target, plan.target), "grey", "target", style="dashed")]
+    kinds: dict[str, str] = dict(zip([name for name in best if name != "retrain"], "acdea", strict=False))
+    for name, own in best.items():
+        costs = sorted(own)
+        lines.append(Line(costs, [own[cost] for cost in costs], kinds.get(name, "grey"), name.replace("_", " ")))
     if plan.predicted_left is not None:
         lines.append(Line((plan.predicted_cost,), (plan.predicted_left,), "b", "chosen"))
     marks = [(plan.predicted_cost, f"chosen: {percent(plan.predicted_cost)} of a retraining")]
@@ -51,7 +57,11 @@ def left_plot(plan: UnlearningPlan) -> str:
         "What calibration predicts each candidate to leave of the original's influence, by its cost. The target is "
         f"{percent(plan.target)}; retraining leaves none."
     )
-    legend = [("a", "candidates"), ("b", "the plan"), ("grey", "target")]
+    legend = [
+        *((kind, method.replace("_", " ")) for method, kind in kinds.items()),
+        ("b", "the plan"),
+        ("grey", "target"),
+    ]
     drawn = curves(lines, "cost, in retrainings", "predicted to be left", marks=marks)
     return figure(drawn, words, legend)
 

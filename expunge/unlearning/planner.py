@@ -137,7 +137,10 @@ def _why_not_less(candidates: list[Candidate], trajectory: Trajectory, settings:
         return f"the cheapest that is predicted to meet the target costs {min(dearer):.2f}, over the cap"
     if not any(c.method in REWINDS for c in candidates):
         return _no_checkpoints(trajectory)
-    return f"nothing cheaper is predicted to meet the target of {settings.target:.0%}"
+    why = f"nothing cheaper is predicted to meet the target of {settings.target:.0%}"
+    if any(c.destroyed for c in trajectory.checkpoints):
+        why += "; earlier deletions destroyed checkpoints that an unrolled rewind needs"
+    return why
 
 
 def _no_checkpoints(trajectory: Trajectory) -> str:
@@ -156,7 +159,10 @@ def _interval(
         return (chosen.steps, chosen.steps), "a cap, not a prediction" if not chosen.allowed else "known in advance"
     ends = [(c.left_interval, c.steps) for c in candidates if c.left_interval is not None]
     if not ends:
-        return (chosen.steps, chosen.steps), f"{len(predictor.measurable)} pilot sets with something to forget: too few"
+        return (
+            chosen.steps,
+            chosen.steps,
+        ), f"{len(predictor.measurable)} pilot sets with something to forget: too few for an interval"
     low = min((steps for (least, _), steps in ends if least <= target), default=total)
     high = min((steps for (_, most), steps in ends if most <= target), default=total)
     note = f"90 %, conformal over {len(predictor.measurable)} pilot sets with something to forget"
@@ -190,7 +196,19 @@ def _difficulty(
 
 
 def _shown(candidates: list[Candidate]) -> list[Candidate]:
-    """Alternatives worth a line: of the rewinds without a prediction every fourth or so, all others."""
-    known = [c for c in candidates if c.method != "rewind" or c.predicted_left is not None]
-    unknown = [c for c in candidates if c not in known]
-    return unknown[:: max(1, len(unknown) // 8)] + known
+    """Alternatives worth a line: one strength of each unrolled rewind, few of the rewinds of which nothing is known."""
+    unknown = [c for c in candidates if c.method == "rewind" and c.predicted_left is None]
+    sparse = unknown[:: max(1, len(unknown) // 8)]
+    best: dict[int | None, Candidate] = {}
+    for c in candidates:
+        if c.strength is not None:
+            best[c.rewind_step] = min(best.get(c.rewind_step, c), c, key=_preference)
+    return [
+        c
+        for c in candidates
+        if (c in sparse if c in unknown else best[c.rewind_step] is c if c.strength is not None else True)
+    ]
+
+
+def _preference(candidate: Candidate) -> tuple[bool, float]:
+    return not candidate.allowed, candidate.predicted_left or 0.0
