@@ -11,12 +11,9 @@ same seeds of training.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from budgets_summary import ARMS, Shadows, as_markdown, summary
+from cached_parts import CachedParts
 from evidence_worlds import World
 from numpy.typing import NDArray
 from pareto_planner import CAUTION, KEEP, RETRAIN, TARGET, chosen
@@ -137,38 +135,11 @@ def best_strength(predictor: BudgetPredictor, amount: int) -> float:
     return best
 
 
-class Cache:
-    """Finished parts by name, each whole or absent, in a folder of what they depend on."""
-
-    def __init__(self, folder: Path, world: World, seed: int) -> None:
-        own = {field.name: getattr(world, field.name) for field in fields(world) if field.name != "load"}
-        depends = {"world": own, "seed": seed, "sizes": SIZES[world.name], "shadows": SHADOWS, "bins": BINS,
-                   "tuned": TUNED_SHARES, "planted": [PLANTED_ORACLES, PLANTED_HELD_BACK], "target": TARGET,
-                   "hardest": HARDEST, "spans": SPANS, "losses": [ORDER, FLOOR]}  # fmt: skip
-        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
-        self.folder = folder / world.name / digest
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def text(self, name: str, make: Callable[[], str]) -> str:
-        file = self.folder / name
-        if not file.is_file():
-            started = time.perf_counter()
-            partial = file.with_suffix(".partial")
-            partial.write_text(make())
-            partial.rename(file)
-            print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-        return file.read_text()
-
-    def arrays(self, name: str, make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        file = self.folder / f"{name}.npz"
-        if not file.is_file():
-            started = time.perf_counter()
-            partial = self.folder / f"{name}.partial.npz"
-            np.savez(partial, **make())
-            partial.rename(file)
-            print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-        with np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+def cached_parts(folder: Path, world: World, seed: int) -> CachedParts:
+    depends = {"seed": seed, "sizes": SIZES[world.name], "shadows": SHADOWS, "bins": BINS,
+               "tuned": TUNED_SHARES, "planted": [PLANTED_ORACLES, PLANTED_HELD_BACK], "target": TARGET,
+               "hardest": HARDEST, "spans": SPANS, "losses": [ORDER, FLOOR]}  # fmt: skip
+    return CachedParts(folder, "budgets", world, depends)
 
 
 def calibration(given: Setting, folder: Path) -> tuple[BudgetPredictor, PrivacyLosses]:
@@ -201,7 +172,7 @@ def _plan(given: Setting) -> str:
 
 def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
     """Figures of all arms on one data set."""
-    parts, given = Cache(cache, world, seed), setting(world, cache, seed)
+    parts, given = cached_parts(cache, world, seed), setting(world, cache, seed)
     plan = json.loads(parts.text("plan.json", lambda: _plan(given)))
     predictor = BudgetPredictor.model_validate(plan["predictor"])
     sets = [Audited(**{key: v if key == "name" else tuple(v) for key, v in own.items()}) for own in plan["sets"]]
@@ -221,7 +192,7 @@ def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
             return {"phi": phi(made.logits, made.targets), "trained": made.trained}
 
         label = "" if way.strength is None else f"-{way.strength:g}"
-        stored = parts.arrays(f"{number}-{way.method}-{way.amount}{label}", make)
+        stored = parts.get(f"{number}-{way.method}-{way.amount}{label}", make)
         return Shadows(stored["phi"], stored["trained"])
 
     outputs = {arm: [shadows(number, way) for number, way in enumerate(own)] for arm, own in ways.items()}

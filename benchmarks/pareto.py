@@ -13,9 +13,7 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
+from cached_parts import CachedParts
 from evidence_worlds import World
 from pareto_planner import TARGETS, Ways
 from pareto_report import as_markdown, write_plots
@@ -42,6 +41,7 @@ from pareto_runs import (
     RANDOM_SETS,
     SIZES,
     STRENGTHS,
+    TRAINED,
     Part,
     Runs,
     forget_sets,
@@ -69,41 +69,23 @@ RATES, TUNING_COST = (0.03, 0.1, 0.3, 1.0), 0.3
 TUNED = ("fine_tune", "noisy_fine_tune")
 
 
-class Cache:
-    """Parts by name, each whole or absent."""
-
-    def __init__(self, folder: Path, world: World, seed: int) -> None:
-        own = {field.name: getattr(world, field.name) for field in fields(world) if field.name != "load"}
-        sizes = [
-            SIZES[world.name],
-            ORIGINALS,
-            CALIBRATED,
-            ORACLES,
-            COSTS,
-            STRENGTHS,
-            DEAREST_UNROLLED,
-            EVERY_PUBLISHED_COST,
-        ]
-        sets = [CALIBRATION_SETS, MEASURED_SETS, RANDOM_SETS, HARDEST_SETS]
-        depends = {"world": own, "seed": seed, "sizes": sizes, "sets": sets}
-        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
-        self.folder = folder / world.name / f"pareto-{digest}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, make: Callable[[], Part]) -> Part:
-        file = self.folder / f"{name}.npz"
-        if not file.is_file():
-            started = time.perf_counter()
-            partial = self.folder / f"{name}.partial.npz"
-            np.savez(partial, **make())
-            partial.rename(file)
-            print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-        with np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+def cached_parts(folder: Path, world: World, seed: int) -> CachedParts:
+    sizes = [
+        SIZES[world.name],
+        ORIGINALS,
+        CALIBRATED,
+        ORACLES,
+        COSTS,
+        STRENGTHS,
+        DEAREST_UNROLLED,
+        EVERY_PUBLISHED_COST,
+    ]
+    sets = [CALIBRATION_SETS, MEASURED_SETS, RANDOM_SETS, HARDEST_SETS]
+    return CachedParts(folder, "pareto", world, {"seed": seed, "sizes": sizes, "sets": sets, "trained": TRAINED})
 
 
 def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
-    parts = Cache(cache, world, seed)
+    parts = cached_parts(cache, world, seed)
     few = world.name == "fashion-cnn"
     with workspace() as folder:
         given = setting(world, cache, seed)

@@ -50,6 +50,8 @@ def _planner(found: dict[str, Any]) -> list[str]:
     ]
     for kind in ("every difficulty", *KINDS):
         row = plan["at_target"][kind]
+        if "influence" not in row:  # no set of this kind
+            continue
         lines.append(f"| {kind} | {row['cost']:.2f} | {_both(row)} | {100 * row['accuracy_lost']:+.1f} |")
     ways = ", ".join(f"{_name(key)} {count}" for key, count in plan["ways"].items())
     thirds = ", ".join(_number(value) for value in own["spearman_by_third"])

@@ -10,13 +10,10 @@ used for all later versions. Finished parts lie in --cache under a hash of what 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
+from cached_parts import CachedParts
 from evidence_worlds import World
 from pareto_runs import SIZES, Part, Setting, setting, workspace
 from pareto_runs import originals as train_originals
@@ -97,32 +95,14 @@ def draw_requests(losses: Sequence[PrivacyLosses], seed: int) -> Requests:
     return Requests([tuple(ids[row] for row in rows[k]) for k in range(REQUESTS)], hard)
 
 
-class Parts:
-    """Parts by name, each whole or absent, under a hash of the settings of this benchmark."""
-
-    def __init__(self, folder: Path, world: World, seed: int) -> None:
-        own = {field.name: getattr(world, field.name) for field in fields(world) if field.name != "load"}
-        numbers = [ORIGINALS, ORACLES, REQUESTS, BATCH, SMALLEST, LARGEST, HARD, HARD_SHARE, TARGET, PLANTED]
-        calibration = CALIBRATION.model_dump()
-        depends = [own, seed, SIZES[world.name], numbers, calibration]
-        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
-        self.folder = folder / world.name / f"sequence-{digest}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, make: Callable[[], Part]) -> Part:
-        file = self.folder / f"{name}.npz"
-        if not file.is_file():
-            started = time.perf_counter()
-            partial = self.folder / f"{name}.partial.npz"
-            np.savez(partial, **make())
-            partial.rename(file)
-            print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-        with np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+def cached_parts(folder: Path, world: World, seed: int) -> CachedParts:
+    numbers = [ORIGINALS, ORACLES, REQUESTS, BATCH, SMALLEST, LARGEST, HARD, HARD_SHARE, TARGET, PLANTED]
+    depends = [seed, SIZES[world.name], numbers, CALIBRATION.model_dump()]
+    return CachedParts(folder, "sequence", world, depends)
 
 
 def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
-    parts = Parts(cache, world, seed)
+    parts = cached_parts(cache, world, seed)
     with workspace() as folder:
         given = setting(world, cache, seed)
         made = list(islice(train_originals(given, Path(folder)), ORIGINALS))
