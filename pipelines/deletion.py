@@ -59,7 +59,7 @@ def deletion_pipeline(
     due = collect_due(run_id)
     forget_set = resolve_records(due, losses)
     plan = plan_unlearning(
-        forget_set, losses, trajectory, _label(model_version), settings,
+        forget_set, losses, trajectory, _label(model_version), settings, old_training,
         run_id=run_id, retrain_because=retrain_because, **calibrated,
     )  # fmt: skip
     new_trajectory, model, run, training_records, held_out_records = unlearn_records(

@@ -37,7 +37,7 @@ def planning_pipeline(model_version: str, set_spec: str, settings: ProjectSettin
     forget_set = choose_records(set_spec, settings.deletion.seed, losses)
     plan_unlearning(
         forget_set, losses, required("trajectory", model_version), _label(model_version), settings,
-        **_given(model_version, "budget_predictor"),
+        required("training_records", model_version), **_given(model_version, "budget_predictor"),
     )  # fmt: skip
 
 
@@ -50,7 +50,9 @@ def trial_pipeline(model_version: str, set_spec: str, settings: ProjectSettings)
     held_out_records = required("held_out_records", model_version)
     calibrated = _given(model_version, "budget_predictor")
     forget_set = choose_records(set_spec, settings.deletion.seed, losses)
-    plan = plan_unlearning(forget_set, losses, trajectory, _label(model_version), settings, **calibrated)
+    plan = plan_unlearning(
+        forget_set, losses, trajectory, _label(model_version), settings, training_records, **calibrated
+    )
     _, model, run, retain, _ = unlearn_records(
         plan, forget_set, trajectory, training_records, held_out_records, settings, **calibrated
     )

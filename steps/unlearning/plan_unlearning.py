@@ -1,13 +1,16 @@
 """Plan one run for all requests together: method, budget, cost against retraining, reason."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from zenml import step
 
 from adapters.ledger import open_ledger
 from adapters.requests import move_all, records_of
+from expunge.data import RecordTable
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses
+from expunge.privacy.trajectory_set_loss import trajectory_set_loss
 from expunge.settings import ProjectSettings
 from expunge.training import Trajectory
 from expunge.unlearning.plan import UnlearningPlan
@@ -23,12 +26,14 @@ def plan_unlearning(
     trajectory: Trajectory,
     model_label: str,
     settings: ProjectSettings,
+    training_records: RecordTable,
     budget_predictor: BudgetPredictor | None = None,
     run_id: str = "",
     retrain_because: str = "",
 ) -> Annotated[UnlearningPlan, "unlearning_plan"]:
+    whole = trajectory_set_loss(trajectory, training_records, privacy_losses, forget_set.record_ids, settings.device)
     plan = make_plan(
-        forget_set,
+        replace(forget_set, set_loss=whole.value if whole else None),
         records_of(forget_set.request_ids, forget_set.record_ids),
         privacy_losses,
         trajectory,
