@@ -59,7 +59,8 @@ def test_a_trial_teaches_the_calibration_of_its_model(demo: Any) -> None:
         return BudgetPredictor.model_validate([d for d in files if d.get("format") == "expunge.predictor/2"][-1])
 
     before = newest()
-    demo.house.run("forget", "hardest:0.05", "--method", "rewind", "--json", code=None)
+    # As large as the pilots: a set far larger than they are teaches nothing of them.
+    demo.house.run("forget", f"hardest:{before.sizes[1]}", "--method", "rewind", "--json", code=None)
     after = newest()
     assert after.pilots == before.pilots and len(after.spent) == len(before.spent) + 1
     assert after.spent[-1].candidates[0].method == "rewind" and after.spent[-1].energy > 0
