@@ -38,7 +38,7 @@ from expunge.training import train
 from expunge.training.randomness import derived_seed
 from expunge.unlearning.calibration import CalibrationSettings, calibrate
 from expunge.unlearning.methods import METHODS, Procedure
-from expunge.unlearning.pilots import REWINDS, Way
+from expunge.unlearning.pilots import Way
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.shadow_models import train_shadows
 
@@ -97,10 +97,7 @@ class Budgets:
     size: int
 
     def cost(self, way: Way) -> float:
-        if way == RETRAIN:
-            return 1.0
-        steps = {"keep": 0, **dict.fromkeys(REWINDS, self.procedure.config.steps - way.amount)}.get(way.method)
-        return METHODS[way.method].cost(self.procedure, way.amount if steps is None else steps, self.size)
+        return METHODS[way.method].cost(self.procedure, way.steps(self.procedure.config.steps), self.size)
 
     def planned(self, predictor: BudgetPredictor, losses: list[float]) -> dict[str, list[Way]]:
         """Ways by arm [sets]: the two uniform arms spend the planner's mean cost on every set."""

@@ -30,10 +30,7 @@ class Ways:
     size: int
 
     def cost(self, way: Way) -> float:
-        if way == RETRAIN:
-            return 1.0
-        steps = 0 if way == KEEP else self.procedure.config.steps - way.amount
-        return METHODS[way.method].cost(self.procedure, steps, self.size)
+        return METHODS[way.method].cost(self.procedure, way.steps(self.procedure.config.steps), self.size)
 
     @property
     def families(self) -> list[list[int]]:

@@ -25,7 +25,7 @@ from expunge.training import Trajectory
 from expunge.training.randomness import derived_seed
 from expunge.unlearning.candidates import PlanningSettings
 from expunge.unlearning.methods import METHODS, Continuation, Procedure, UnrolledRewind, apply, method_of
-from expunge.unlearning.pilots import REWINDS, Way
+from expunge.unlearning.pilots import Way
 from expunge.unlearning.planner import make_plan
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.unrolling import Tensors, pushed, without
@@ -160,7 +160,7 @@ class Keeping:
             self.past.pushes[number] = pushed(now.trajectory, now.table.select(ids), steps)
         due = self._due(self.final if way == KEEP else self.without.get(way.amount, frozenset()))
         method, everyone, correction = METHODS[way.method], frozenset(range(number + 1)), Tensors()
-        if way.method in REWINDS:
+        if way.goes_back:
             before = [(1.0, self.past.taken[way.amount])] if way.amount in self.past.taken else []
             now_known = [(way.strength, self.past.pushes[one][way.amount]) for one in due] if way.strength else []
             correction = added_up([*before, *now_known])
@@ -175,7 +175,7 @@ class Keeping:
         else:
             first = (new.total_steps if way == KEEP else way.amount) + 1
             new = self._joined(new, first)
-        if way.method in REWINDS:
+        if way.goes_back:
             self.without |= {c.step: everyone for c in new.checkpoints if c.step >= way.amount}
             self.past.taken = {step: own for step, own in self.past.taken.items() if step < way.amount}
             self.past.taken |= {way.amount: correction} if correction else {}
@@ -203,7 +203,7 @@ class Keeping:
         if self._mean_loss(self.final) <= predictor.nothing_below:
             found.append((cost(0), 0.0, KEEP))
         for way in predictor.at(target).ways:
-            if way.method in REWINDS and way.amount in self.without:
+            if way.goes_back and way.amount in self.without:
                 mean_loss = self._mean_loss(self.without[way.amount])
                 expected = predictor.expected(way, mean_loss, self.settings.caution)
                 if expected is not None and predictor.meets(way, expected, mean_loss):

@@ -21,8 +21,8 @@ from expunge.reporting.page import (
     table,
 )
 from expunge.reporting.svg import Line, curves
+from expunge.unlearning.left_model import FEWEST_FOR_COVERAGE
 from expunge.unlearning.pilots import MEASURABLE_ENERGY, PilotSet
-from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE
 
 if TYPE_CHECKING:
     from expunge.unlearning.predictor import BudgetPredictor

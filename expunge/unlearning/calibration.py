@@ -27,7 +27,7 @@ from expunge.training.stacked import Start, stacked_states
 from expunge.unlearning.gate_trial import GateTrial
 from expunge.unlearning.methods import METHODS, Procedure
 from expunge.unlearning.pilot_energies import PilotReference
-from expunge.unlearning.pilots import REWINDS, PilotCandidate, PilotSet, Way
+from expunge.unlearning.pilots import PilotCandidate, PilotSet, Way
 from expunge.unlearning.plan import Document, MethodName
 from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
 from expunge.unlearning.share_curve import share_before
@@ -162,7 +162,7 @@ def calibrate(
     pushes = {name: pushed(trajectory, table.select(sets[name]), points, device) if points else {} for name in names}
     for way in ways:
         runs = _unlearn_all(trajectory, procedure, table, way, retain, pushes, settings.runs, seed, report)
-        steps = STEPS_TAKEN[way.method](procedure.config.steps, way.amount)
+        steps = way.steps(procedure.config.steps)
         for name in names:
             influence, excess = references[name].left(phi(runs[name][:, forget[name]], targets[forget[name]]))
             measured[name].append(
@@ -172,7 +172,7 @@ def calibrate(
                     strength=way.strength,
                     steps=steps,
                     cost=METHODS[way.method].cost(procedure, steps, len(forget[name])),
-                    share_spent=share_before(losses, sets[name], way.amount) if way.method in REWINDS else None,
+                    share_spent=share_before(losses, sets[name], way.amount) if way.goes_back else None,
                     excess=excess,
                     influence=influence,
                     gate_p=trial.p_value(runs[name]) if trial is not None and name == hardest else None,
@@ -201,14 +201,6 @@ def calibrate(
     fitted = fit_predictor(pilots, target, procedure.config.steps, spent, visible)
     of = {"model": trajectory.run["model"], "data_fingerprint": trajectory.run["data_fingerprint"]}
     return fitted.model_copy(update=of), planted
-
-
-STEPS_TAKEN: dict[str, Callable[[int, int], int]] = {
-    "rewind": lambda total, amount: total - amount,
-    "unrolled_rewind": lambda total, amount: total - amount,
-    "fine_tune": lambda total, amount: amount,
-    "noisy_fine_tune": lambda total, amount: amount,
-}
 
 
 def candidate_ways(trajectory: Trajectory, settings: CalibrationSettings) -> list[Way]:

@@ -10,8 +10,8 @@ from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses
 from expunge.training import Trajectory
 from expunge.unlearning.methods import METHODS, Procedure, UnrolledRewind
-from expunge.unlearning.pilots import REWINDS, Way
-from expunge.unlearning.plan import Candidate, Document, MethodName
+from expunge.unlearning.pilots import Way
+from expunge.unlearning.plan import WITHOUT_LOOKS, Candidate, Document, MethodName
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.share_curve import share_before
 
@@ -50,7 +50,7 @@ def make_candidates(
     else:
         ways = [way for way in predictor.ways if _possible(way, trajectory, points)]
     asked = settings.method
-    if asked is not None and asked not in ("keep", "retrain", *(way.method for way in ways)):
+    if asked is not None and asked not in (*WITHOUT_LOOKS, *(way.method for way in ways)):
         ways += _uncalibrated(asked, trajectory, points)
     made = [_candidate(way, forget, losses, procedure, predictor, settings) for way in ways]
     easy = predictor is not None and _all_easy(forget, requests, losses, predictor)
@@ -74,7 +74,7 @@ def _all_easy(
 
 def _possible(way: Way, trajectory: Trajectory, points: list[int]) -> bool:
     """Whether the checkpoints that `way` reads still exist."""
-    if way.method not in REWINDS:
+    if not way.goes_back:
         return True
     if way.amount not in points:
         return False
@@ -99,9 +99,7 @@ def _candidate(
     predictor: BudgetPredictor | None,
     settings: PlanningSettings,
 ) -> Candidate:
-    total = procedure.config.steps
-    back = way.method in REWINDS
-    steps = total - way.amount if back else way.amount
+    back, steps = way.goes_back, way.steps(procedure.config.steps)
     share = share_before(losses, forget.record_ids, way.amount) if back else None
     expected, interval, allowed = None, None, False
     if predictor is None:
@@ -114,13 +112,12 @@ def _candidate(
     elif (found := predictor.expected(way, mean_loss_of(forget, losses), settings.caution)) is None:
         why, allowed = "no pilot set left anything measurable in the original", True
     else:
-        expected, allowed = found.value, predictor.meets(way, found, mean_loss_of(forget, losses))
+        overshoots = way.strength is not None and predictor.larger_than_pilots(len(forget))
+        expected, allowed = found.value, not overshoots and predictor.meets(way, found, mean_loss_of(forget, losses))
         interval = None if found.low is None or found.high is None else (found.low, found.high)
-        if way.strength is not None and predictor.larger_than_pilots(len(forget)):
-            allowed = False
         left = f"{max(0.0, found.value):.0%} of the influence is predicted to be left"
         why = f"{left}, with caution {max(0.0, found.cautious):.0%}"
-        if way.strength is not None and predictor.larger_than_pilots(len(forget)):
+        if overshoots:
             why += "; but the set is far larger than any pilot, and what so many pushed would be taken back too far"
         elif found.cautious <= settings.target and not allowed:
             why += "; but the gate saw what was left of pilots remembered this strongly"

@@ -12,7 +12,7 @@ from expunge.data import RecordTable
 from expunge.training import Trajectory, predict
 from expunge.training.randomness import derived_seed
 from expunge.unlearning.methods import Procedure
-from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+from expunge.unlearning.plan import WITHOUT_LOOKS, UnlearningPlan, UnlearningRun
 from expunge.unlearning.references import train_references
 from expunge.unlearning.runner import FINE_TUNE_LOOKS, unlearn
 from expunge.unlearning.stopping import LookReference, Staying
@@ -47,7 +47,7 @@ def forget(
         requests: record ids by request, for looks to say whose records are still remembered.
     """
     reference, look_seeds = None, []
-    if plan.method not in ("retrain", "keep"):
+    if plan.method not in WITHOUT_LOOKS:
         procedure = Procedure.of(trajectory, device)
         rng = np.random.default_rng(derived_seed(seed, "records that stay"))
         stay = [retain.record_ids[k] for k in sorted(rng.permutation(len(retain))[:STAYING])]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.unlearning.pilots import REWINDS, PilotSet, Way, left
+from expunge.unlearning.pilots import PilotSet, Way, left
 
 Array = NDArray[np.float64]
 # From this many measurable pilots on, what is left may depend on the loss; of fewer the mean is taken.
@@ -33,12 +33,7 @@ def trust(energy: Array | float) -> Array:
 
 def family(way: Way) -> str:
     """Ways that lie on one surface: a plain rewind is an unrolled one of no strength."""
-    return "rewind" if way.method in REWINDS else way.method
-
-
-def training_after(way: Way, retrain_steps: int) -> float:
-    """Steps trained on the retain set, as a share of retraining."""
-    return (retrain_steps - way.amount if way.method in REWINDS else way.amount) / retrain_steps
+    return "rewind" if way.goes_back else way.method
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ class Surface:
             if candidate.way in ways or (place >= pilots and family(candidate.way) == family(ways[0]))
         ]
         strength = np.array([way.strength or 0.0 for _, way, _, _ in rows])
-        share = np.array([training_after(way, retrain_steps) for _, way, _, _ in rows])
+        share = np.array([way.steps(retrain_steps) / retrain_steps for _, way, _, _ in rows])
         x = np.array([_log(pilot.mean_loss) for _, _, pilot, _ in rows])
         place = np.array([pilot for pilot, _, _, _ in rows])
         own = place < pilots
@@ -115,7 +110,7 @@ class Surface:
 
     def at(self, way: Way, mean_loss: float) -> tuple[float, float]:
         """(influence, excess) that `way` should leave of a set of this mean loss."""
-        share = np.array([training_after(way, self.retrain_steps)])
+        share = np.array([way.steps(self.retrain_steps) / self.retrain_steps])
         strength, x = np.array([way.strength or 0.0]), np.array([np.clip(_log(mean_loss), self.easiest, self.hardest)])
         influence, excess = self.coefficients @ self.basis.columns(strength, share, x - self.hardest)[0]
         return float(influence), float(excess)

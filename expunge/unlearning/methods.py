@@ -308,7 +308,7 @@ PLAIN = tuple(name for name, method in METHODS.items() if type(method).objective
 
 def method_of(name: str, strength: float | None = None) -> Method:
     """The method of a plan: its name, and the strength of an unrolled rewind."""
-    return METHODS[name] if strength is None else UnrolledRewind(strength)
+    return UnrolledRewind(strength) if name == UnrolledRewind.name and strength is not None else METHODS[name]
 
 
 def apply(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from expunge.unlearning.plan import Document, MethodName
+from expunge.unlearning.plan import REWINDS, Document, MethodName
 
 # Below this energy S_o/m the original is like the oracles and shares of it mean nothing (METHOD section 7).
 MEASURABLE_ENERGY = 0.25
-REWINDS: tuple[MethodName, ...] = ("rewind", "unrolled_rewind")
 
 
 class Way(NamedTuple):
@@ -17,6 +16,16 @@ class Way(NamedTuple):
     method: MethodName
     amount: int
     strength: float | None = None
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it starts from an earlier checkpoint."""
+        return self.method in REWINDS
+
+    def steps(self, retrain_steps: int) -> int:
+        """Steps trained on the retain set."""
+        settled = {"retrain": retrain_steps, "keep": 0}
+        return settled.get(self.method, retrain_steps - self.amount if self.goes_back else self.amount)
 
 
 class PilotCandidate(Document):

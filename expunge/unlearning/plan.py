@@ -11,6 +11,12 @@ MethodName = Literal[
 ]
 
 
+# They start from an earlier checkpoint.
+REWINDS: tuple[MethodName, ...] = ("rewind", "unrolled_rewind")
+# What they do is settled beforehand: no look on the way can change it.
+WITHOUT_LOOKS: tuple[MethodName, ...] = ("retrain", "keep")
+
+
 class Document(BaseModel):
     """Base of what is written as JSON: immutable, unknown keys refused."""
 
@@ -156,6 +162,6 @@ class UnlearningRun(Document):
     @property
     def amount(self) -> int:
         """What the method takes to do the same again: the checkpoint it went on from, the steps it added, nothing."""
-        if self.method in ("retrain", "keep"):
+        if self.method in WITHOUT_LOOKS:
             return 0
         return self.steps_spent if self.rewind_step is None else self.rewind_step

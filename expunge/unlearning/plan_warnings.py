@@ -9,8 +9,9 @@ import numpy as np
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.privacy.scores import PrivacyLosses, flat_distribution_warning
 from expunge.unlearning.candidates import PlanningSettings
+from expunge.unlearning.left_model import FEWEST_FOR_COVERAGE
 from expunge.unlearning.plan import Candidate
-from expunge.unlearning.predictor import FEWEST_FOR_COVERAGE, SIZE_SLACK, BudgetPredictor
+from expunge.unlearning.predictor import SIZE_SLACK, BudgetPredictor
 
 # Chosen here: a request that raises the run's cost by this share of a retraining is named.
 BILL = 0.10

@@ -12,8 +12,7 @@ from expunge.privacy.scores import PrivacyLosses
 from expunge.training import Trajectory
 from expunge.unlearning.candidates import PlanningSettings, make_candidates
 from expunge.unlearning.methods import Procedure
-from expunge.unlearning.pilots import REWINDS
-from expunge.unlearning.plan import Candidate, RequestDifficulty, UnlearningPlan
+from expunge.unlearning.plan import REWINDS, WITHOUT_LOOKS, Candidate, RequestDifficulty, UnlearningPlan
 from expunge.unlearning.plan_warnings import one_by_one, plan_warnings
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.share_curve import loss_curve, request_curves
@@ -153,7 +152,7 @@ def _interval(
     chosen: Candidate, candidates: list[Candidate], predictor: BudgetPredictor | None, target: float, total: int
 ) -> tuple[tuple[int, int], str]:
     """Steps of the cheapest way that meets the target at either end of its interval of what is left."""
-    if chosen.method in ("retrain", "keep"):
+    if chosen.method in WITHOUT_LOOKS:
         return (chosen.steps, chosen.steps), "known in advance"
     if chosen.predicted_left is None or predictor is None:
         return (chosen.steps, chosen.steps), "a cap, not a prediction" if not chosen.allowed else "known in advance"

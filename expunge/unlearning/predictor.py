@@ -6,7 +6,6 @@ pilots tried, influence and excess apart; the law of the steps needed is reporte
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from expunge.errors import UsageError
 from expunge.training import Trajectory
 from expunge.unlearning.laws import LawFit, compare_laws
-from expunge.unlearning.left_surface import Surface, family, trust
+from expunge.unlearning.left_model import LeftModel
 from expunge.unlearning.pilots import PilotSet, Way, energy_left, left
 from expunge.unlearning.plan import Document
 
@@ -29,9 +27,6 @@ STRENGTH_STEP = 0.1
 # A share of the pilots at least as easy may have held something where "nothing to forget" is predicted.
 WRONGLY_NOTHING = 0.1
 FEWEST_EASY = 5
-# Below 19 nothing can be said at 90 % (METHOD section 6, conformal intervals).
-FEWEST_FOR_COVERAGE = 19
-COVERAGE = 0.9
 # Up to twice as large or as small counts as the size of the pilots.
 SIZE_SLACK = 2
 # Mean p-value of a way's runs under the gate's distance: retrained models have one half, and three of them less than
@@ -148,19 +143,15 @@ class BudgetPredictor(Document):
 
         caution: share of the pilots that may have been left with more than is said.
         """
-        surface = self._surfaces.get(family(way))
-        if surface is None or way not in self.ways:
+        found = self._left.left(way, mean_loss) if way in self.ways else None
+        if found is None:
             return None
-        influence, excess = surface.at(way, mean_loss)
-        value, energy = left(influence, excess), energy_left(influence, excess, self.energy_at(mean_loss))
-        column = surface.nearest(way)
-        spread = float(self._spreads[family(way)][column])
-        margin = max(0.0, -float(ndtri(caution))) * spread if len(self.measurable) > 1 else math.inf
-        low, high = self._band
-        spread /= math.sqrt(max(float(trust(self.energy_at(mean_loss))), 1e-6))
-        if low is None or high is None or not spread:
-            return Expected(value, value + margin, energy, None, None)
-        return Expected(value, value + margin, energy, value - low * spread, value + high * spread)
+        value, set_energy = left(*found), self.energy_at(mean_loss)
+        low, high = None, None
+        if (band := self._left.band(way, set_energy)) is not None:
+            low, high = value - band[0], value + band[1]
+        cautious = value + self._left.margin(way, caution)
+        return Expected(value, cautious, energy_left(*found, set_energy), low, high)
 
     def meets(self, way: Way, expected: Expected, mean_loss: float) -> bool:
         """Whether the target is met, and the gate would not see what is left.
@@ -232,52 +223,9 @@ class BudgetPredictor(Document):
         return min(enough)[2] if enough else None
 
     @cached_property
-    def _surfaces(self) -> dict[str, Surface]:
-        known = [*self.measurable, *(p for p in self.spent if p.measurable)]
-        tried = {c.way for p in self.measurable for c in p.candidates} & set(self.ways)
-        ordered = [way for way in self.ways if way in tried]
-        return {
-            name: Surface.through(
-                [way for way in ordered if family(way) == name], known, len(self.measurable), self.retrain_steps
-            )
-            for name in {family(way) for way in ordered}
-        }
-
-    @cached_property
-    def _trust(self) -> Array:
-        return trust(np.array([p.energy for p in self.measurable]))
-
-    def _scores(self, surface: Surface) -> Array:
-        """Misses of the pilots, [pilots, ways], as if all had been measured alike."""
-        scores: Array = np.nan_to_num(surface.misses * np.sqrt(self._trust)[:, None])
-        return scores
-
-    @cached_property
-    def _spreads(self) -> dict[str, Array]:
-        """Root mean square of the scores of each way, by surface."""
-        return {
-            name: np.asarray(np.sqrt(np.mean(self._scores(surface) ** 2, axis=0)))
-            for name, surface in self._surfaces.items()
-        }
-
-    @cached_property
-    def _band(self) -> tuple[float | None, float | None]:
-        """How many spreads below and above its prediction a pilot's worst way lay, at the conformal level.
-
-        The score of a pilot is the largest over all ways, so that the way that is chosen is covered too. Predictions
-        leave the pilot out (cross-conformal).
-        """
-        count = len(self.measurable)
-        parts = [
-            self._scores(surface) / self._spreads[name]
-            for name, surface in self._surfaces.items()
-            if self._spreads[name].all()
-        ]
-        if count < FEWEST_FOR_COVERAGE or not parts:
-            return None, None
-        scores = np.concatenate(parts, axis=1)
-        rank = min(count, math.ceil((count + 1) * (1 + COVERAGE) / 2)) - 1
-        return float(np.sort(-scores.min(axis=1))[rank]), float(np.sort(scores.max(axis=1))[rank])
+    def _left(self) -> LeftModel:
+        spent = [p for p in self.spent if p.measurable]
+        return LeftModel(self.measurable, spent, tuple(self.ways), self.retrain_steps)
 
 
 def fit_predictor(

@@ -12,7 +12,7 @@ from expunge.training.randomness import derived_seed
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Progress
 from expunge.unlearning.methods import METHODS, Procedure, apply, method_of
-from expunge.unlearning.plan import Look, UnlearningPlan, UnlearningRun
+from expunge.unlearning.plan import REWINDS, WITHOUT_LOOKS, Look, UnlearningPlan, UnlearningRun
 from expunge.unlearning.stopping import LookReference
 
 FINE_TUNE_LOOKS = 4
@@ -40,14 +40,14 @@ def unlearn(
         reference: what looks compare with; None only for retraining.
         directory: working folder; a killed run goes on from what lies there.
     """
-    if plan.method in ("retrain", "keep") or reference is None:
+    if plan.method in WITHOUT_LOOKS or reference is None:
         own, method = derived_seed(seed, plan.method), METHODS[plan.method]
         result = apply(method, trajectory, retain, 0, own, directory / plan.method, facts, progress, device=device)
         reason, spent = "retrained from initialisation", result.total_steps
         if plan.method == "keep":
             reason, spent = "nothing was changed: the evidence decides whether that is enough", 0
         return _record(plan, _cost(plan, trajectory, spent), spent, reason, (), [own], None), result
-    if plan.method in ("rewind", "unrolled_rewind"):
+    if plan.method in REWINDS:
         return _rewind(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
     return _fine_tune(plan, trajectory, retain, reference, directory, seed, facts, progress, device)
 

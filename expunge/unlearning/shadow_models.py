@@ -23,6 +23,7 @@ from expunge.training.schedule import learning_rate, scored_steps
 from expunge.training.state import TrainingState
 from expunge.training.trainer import Progress
 from expunge.unlearning.methods import METHODS, PLAIN, Continuation, Method, Procedure, UnrolledRewind, method_of
+from expunge.unlearning.plan import REWINDS
 from expunge.unlearning.unrolling import Pushes, summed_gradient
 
 MOST_AUDITED = 200
@@ -185,7 +186,7 @@ def _continuation(procedure: Procedure, method: str, amount: int) -> Continuatio
         raise UsageError(f"Unknown method {method!r}.", nearest(method, list(METHODS)))
     if method not in PLAIN:
         raise UsageError(f"Shadows of {method!r} cannot be trained in stacks.", f"Audit one of {', '.join(PLAIN)}.")
-    if method in ("rewind", UnrolledRewind.name) and amount < 0:
+    if method in REWINDS and amount < 0:
         raise UsageError(f"Cannot rewind to step {amount}.")
     config = procedure.config
     run = {"config": config.model_dump(mode="json"), "model": procedure.spec.to_dict(),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from expunge.evaluation.evidence import Evidence
-from expunge.unlearning.pilots import PilotCandidate, PilotSet
-from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
+from expunge.unlearning.pilots import PilotCandidate, PilotSet, Way
+from expunge.unlearning.plan import WITHOUT_LOOKS, UnlearningPlan, UnlearningRun
 from expunge.unlearning.predictor import BudgetPredictor
 
 MOST = 200
@@ -23,7 +23,7 @@ def with_run(
     section 6). Only against oracles is what was left measured as the pilots' was, and sets far larger than they are
     another matter. The same set forgotten again in the same way counts once: with the same seed it is the same model.
     """
-    if evidence.level != "oracle" or run.method in ("retrain", "keep"):
+    if evidence.level != "oracle" or run.method in WITHOUT_LOOKS:
         return predictor
     if predictor.larger_than_pilots(plan.forget_records):
         return predictor
@@ -31,12 +31,12 @@ def with_run(
     influence, excess, energy = (details.get(key) for key in ("influence", "excess", "energy"))
     if not (isinstance(influence, float) and isinstance(excess, float) and isinstance(energy, float)):
         return predictor
-    steps = run.steps_spent if run.rewind_step is None else plan.retrain_steps - run.rewind_step
+    way = Way(run.method, run.amount, run.strength)
     candidate = PilotCandidate(
-        method=run.method, amount=run.amount, strength=run.strength, steps=steps, cost=run.cost["unlearning"],
-        excess=excess, influence=influence,
+        method=way.method, amount=way.amount, strength=way.strength, steps=way.steps(plan.retrain_steps),
+        cost=run.cost["unlearning"], excess=excess, influence=influence,
     )  # fmt: skip
-    name = f"{plan.forget_records} records, {mean_loss:.9g}: {run.method} {run.amount} {run.strength}"
+    name = f"{plan.forget_records} records, {mean_loss:.9g}: {way.method} {way.amount} {way.strength}"
     spent = PilotSet(name=name, size=plan.forget_records, mean_loss=mean_loss, energy=energy, candidates=(candidate,))
     known = [p for p in predictor.spent if p.name != name]
     # Built anew: what was worked out from the old pilots must not be carried along.

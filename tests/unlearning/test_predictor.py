@@ -169,7 +169,7 @@ def test_intervals_need_pilots_and_cover_new_sets_in_all_ways_at_once() -> None:
             inside.append(all(held))
     # 1,000 sets under 40 calibrations of 40: the share covered is 90 % give or take the calibrations' own spread.
     assert 0.87 <= np.mean(inside) <= 0.97
-    bands = [fitted([draw() for _ in range(40)])._band[1] for _ in range(10)]
+    bands = [fitted([draw() for _ in range(40)])._left.quantiles[1] for _ in range(10)]
     assert np.mean(bands) > 1.9  # for one way alone it would be 1.6
 
 
@@ -182,7 +182,7 @@ def test_spent_runs_join_the_fit_but_not_the_intervals() -> None:
     way, other = Way("rewind", 50), Way("unrolled_rewind", 80, 0.5)
     assert more.expected(way, 1.0, 0.25).value == pytest.approx(told.expected(way, 1.0, 0.25).value / 2, rel=0.02)
     assert more.expected(other, 1.0, 0.25).value == pytest.approx(told.expected(other, 1.0, 0.25).value, rel=0.02)
-    assert more._surfaces["rewind"].misses.shape == told._surfaces["rewind"].misses.shape == (20, 2)
+    assert more._left.surfaces["rewind"].misses.shape == told._left.surfaces["rewind"].misses.shape == (20, 2)
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,4 +1,4 @@
-"""From a calibration to a plan to a model that forgot, small but whole; and what refuses or falls back."""
+"""What is planned for a forget set, at what price, and what is refused or falls back with its reason."""
 
 from __future__ import annotations
 
@@ -8,88 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planned import SMALL, known, left_of, plan
 
-from expunge.data import load_records
-from expunge.errors import NotFoundError, UsageError
-from expunge.models import ModelSpec
+from expunge.errors import UsageError
 from expunge.privacy.forget_sets import build_forget_set
-from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
-from expunge.training import TrainingConfig, predict, train
-from expunge.unlearning.calibration import CalibrationSettings, calibrate, pilot_sets
+from expunge.unlearning.calibration import pilot_sets
 from expunge.unlearning.candidates import PlanningSettings
-from expunge.unlearning.costs import break_even_runs, run_costs
 from expunge.unlearning.forgetting import forget
-from expunge.unlearning.judging import evaluation_inputs, judged_by
-from expunge.unlearning.methods import METHODS, Procedure
-from expunge.unlearning.pilots import PilotCandidate, PilotSet
-from expunge.unlearning.plan import UnlearningRun
 from expunge.unlearning.planner import make_plan
 from expunge.unlearning.predictor import BudgetPredictor
-from expunge.unlearning.references import train_references
-
-SMALL = CalibrationSettings(
-    bins=(0, 20, 100),
-    set_size=12,
-    oracles=5,
-    runs=1,
-    rewind_shares=(0.3, 0.6),
-    strengths=(0.5,),
-    fine_tune_shares=(0.5,),
-)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    whole = load_records("digits")
-    table = whole.select(whole.record_ids[:300])
-    spec = ModelSpec("mlp", tuple(table.features.shape[1:]), table.classes, options={"hidden": [8]})
-    config = TrainingConfig.model_validate(
-        {"steps": 60, "batch_size": 30, "learning_rate": 0.3, "checkpoints": 10,
-         "noise": {"convention": "mean_gradient", "sigma": 0.02}}
-    )  # fmt: skip
-    trajectory = train(spec, table, config, tmp_path_factory.mktemp("original"))
-    losses = trajectory_losses(score_trajectory(trajectory, table), trajectory, 8, 1.0)
-    predictor, planted = calibrate(
-        trajectory, table, losses, SMALL, target=0.1, planted_oracles=20, planted_held_back=3, seed=1
-    )
-    hard = build_forget_set("hardest", losses, size=15)
-    return {"table": table, "trajectory": trajectory, "losses": losses, "predictor": predictor, "planted": planted,
-            "hard": hard}  # fmt: skip
-
-
-def left_of(point: int) -> float:
-    """What a plain rewind to a step of 60 leaves: the less, the more training follows."""
-    return -0.3 * float(np.log((60 - point) / 60))
-
-
-def known(world: dict[str, Any], visible_size: int = 1, slope: float = 0.0, energy: float = 2.0) -> BudgetPredictor:
-    """Pilots that tell, in place of the few small ones: of them a rewind leaves `left_of`, an unrolled one half of it.
-
-    slope: what a factor e of privacy loss adds to all of them.
-    """
-    trajectory, losses = world["trajectory"], world["losses"]
-    points = [c.step for c in trajectory.kept if 0 < c.step < 60]
-    middle, pilots = float(np.median(losses.total)), []
-    for k, factor in enumerate(np.geomspace(0.2, 5, 12)):
-        made = [
-            PilotCandidate(
-                method="rewind" if strength is None else "unrolled_rewind", amount=point, strength=strength,
-                steps=60 - point, cost=1 - point / 60 + (0.02 if strength else 0.0), excess=0.0,
-                influence=left_of(point) * (0.5 if strength else 1) + slope * float(np.log(factor / 0.2)),
-            )
-            for strength in (None, 0.5) for point in points
-        ]  # fmt: skip
-        pilots.append(PilotSet(name=f"{k}", size=12, mean_loss=middle * factor, energy=energy, candidates=tuple(made)))
-    given = {"pilots": tuple(pilots), "spent": (), "visible_size": visible_size}
-    return BudgetPredictor.model_validate({**world["predictor"].model_dump(), **given})
-
-
-def plan(world: dict[str, Any], **given: Any) -> Any:
-    options = {"predictor": world["predictor"], "settings": PlanningSettings(), **given}
-    return make_plan(
-        options.pop("forget", world["hard"]), {}, world["losses"], world["trajectory"], options.pop("predictor"),
-        options.pop("settings"), model_version="m 1", **options,
-    )  # fmt: skip
 
 
 def test_pilots_are_drawn_from_the_bins_they_name(world: dict[str, Any]) -> None:
@@ -275,128 +202,3 @@ def test_a_set_that_is_nearly_everything_is_refused(world: dict[str, Any]) -> No
     most = build_forget_set("hardest", world["losses"], size=290)
     with pytest.raises(UsageError, match="leaves 10 of 300"):
         plan(world, forget=most)
-
-
-@pytest.mark.parametrize("method", ["rewind", "fine_tune", "noisy_fine_tune", "l1_sparse", "retrain"])
-def test_every_method_forgets_without_seeing_the_records(world: dict[str, Any], tmp_path: Path, method: str) -> None:
-    """The forgotten rows of the table are NaN: had any been trained on, the loss would be too."""
-    table, hard = world["table"], world["hard"].record_ids
-    retain = table.without(hard)
-    made = plan(world, settings=PlanningSettings(method=method))
-    run, new = forget(
-        made, world["trajectory"], table, retain, hard, tmp_path, look_oracles=6, level=0.05, seed=3,
-        facts={"parent": world["trajectory"].digest},
-    )  # fmt: skip
-    assert not set(new.record_ids) & set(hard) and new.run["parent"] == world["trajectory"].digest
-    assert new.checkpoints[0].q == world["trajectory"].checkpoints[0].q
-    assert run.guarantee == ("exact" if method == "retrain" else "empirical")
-    assert run.steps_spent <= made.budget_steps
-    assert Procedure.of(new).config == world["trajectory"].config
-    if method == "rewind":
-        start = run.rewind_step
-        assert all(c.destroyed == (c.step <= start) for c in new.checkpoints)
-        files = {p.name for p in new.directory.iterdir()}
-        assert all(c.file in files for c in new.kept)
-    again, same = forget(
-        made, world["trajectory"], table, retain, hard, tmp_path / "again", look_oracles=6, level=0.05, seed=3,
-        facts={"parent": world["trajectory"].digest},
-    )  # fmt: skip
-    assert same.final.sha256 == new.final.sha256 and again.stop_reason == run.stop_reason
-
-
-@pytest.mark.parametrize("method", ["neggrad_plus", "scrub"])
-def test_a_baseline_runs_when_asked_for_and_says_what_it_is(world: dict[str, Any], tmp_path: Path, method: str) -> None:
-    table, hard = world["table"], world["hard"].record_ids
-    made = plan(world, settings=PlanningSettings(method=method))
-    assert made.method == method and "a baseline to compare with" in made.reason
-    assert method not in {c.method for c in plan(world).alternatives}
-    run, new = forget(
-        made, world["trajectory"], table, table.without(hard), hard, tmp_path, look_oracles=6, level=0.05, seed=3,
-        facts={},
-    )  # fmt: skip
-    assert run.guarantee == "empirical" and new.run["method"] == method
-    assert run.cost["unlearning"] > run.steps_spent / made.retrain_steps  # what it reads besides the retain batches
-
-
-def test_a_destroyed_checkpoint_is_no_start(world: dict[str, Any], tmp_path: Path) -> None:
-    hard = world["hard"].record_ids
-    made = plan(world, settings=PlanningSettings(method="rewind"))
-    _, new = forget(
-        made, world["trajectory"], world["table"], world["table"].without(hard), hard, tmp_path, look_oracles=6,
-        level=0.05, seed=3, facts={},
-    )  # fmt: skip
-    gone = next(c for c in new.checkpoints if c.destroyed)
-    with pytest.raises(NotFoundError, match=f"step {gone.step}"):
-        METHODS["rewind"].continuation(new, gone.step, 0)
-
-
-def test_no_two_purposes_share_a_model(world: dict[str, Any]) -> None:
-    counts = {"look": 2, "verdict": 2, "held_back": 2, "half_kept": 2}
-    table = world["table"]
-    made = train_references(
-        Procedure.of(world["trajectory"]), table, table.record_ids, world["hard"].record_ids, counts, seed=4
-    )
-    seeds = [s for own in made.seeds.values() for s in own]
-    assert len(set(seeds)) == 8
-    stacked = np.concatenate([made.look, made.verdict, made.held_back, made.half_kept])
-    assert len({m.tobytes() for m in stacked}) == 8
-
-
-def test_no_counts_train_nothing(world: dict[str, Any]) -> None:
-    table = world["table"]
-    made = train_references(Procedure.of(world["trajectory"]), table, table.record_ids, world["hard"].record_ids, {}, 4)
-    assert made.verdict.shape == made.held_back.shape == made.half_kept.shape == (0, 300, 10)
-    assert not any(made.seeds.values()) and not any(made.states.values())
-
-
-def test_weights_are_kept_where_they_are_asked_for(world: dict[str, Any]) -> None:
-    table, procedure = world["table"], Procedure.of(world["trajectory"])
-    counts = {"verdict": 3, "half_kept": 2}
-    made = train_references(
-        procedure, table, table.record_ids, world["hard"].record_ids, counts, 4, keep={"verdict": 2, "half_kept": 1}
-    )
-    assert {purpose: len(states) for purpose, states in made.states.items() if states} == {"verdict": 2, "half_kept": 1}
-    for states, logits in ((made.states["verdict"], made.verdict), (made.states["half_kept"], made.half_kept)):
-        for state, own in zip(states, logits, strict=False):
-            np.testing.assert_allclose(predict(procedure.spec, state, table), own, rtol=1e-5, atol=1e-5)
-
-
-def test_other_judges_take_the_places_of_the_first(world: dict[str, Any]) -> None:
-    table, procedure, hard = world["table"], Procedure.of(world["trajectory"]), world["hard"].record_ids
-    training, state = table.record_ids[:250], world["trajectory"].state(world["trajectory"].final).model_state()
-    hard = [r for r in hard if r in set(training)]
-    none = train_references(procedure, table, training, hard, {}, 1)
-    other = train_references(procedure, table, training, hard, {"verdict": 3, "held_back": 2, "half_kept": 2}, 2)
-    first = evaluation_inputs(
-        procedure, table, training_ids=training, forget_ids=hard, requests={}, original=state, unlearned=state,
-        references=none, look_ids=("seed 5",), cross_fitted=np.zeros((1, 300, 10), dtype=np.float32), planted=None,
-    )  # fmt: skip
-    assert len(first.oracles) == 0
-    audited = judged_by(first, other, table.record_ids)
-    assert (len(audited.oracles), len(audited.held_back), len(audited.half_kept)) == (3, 2, 2)
-    assert audited.oracle_ids == tuple(f"seed {s}" for s in other.seeds["verdict"])
-    assert audited.look_ids == ("seed 5",) and audited.unlearned is first.unlearned
-    with pytest.raises(UsageError, match="other records"):
-        judged_by(first, other, table.record_ids[::-1])
-
-
-def test_the_amount_of_a_run_repeats_it() -> None:
-    given: dict[str, Any] = {"stop_reason": "", "looks": (), "seeds": {}, "cost": {}, "guarantee": "empirical"}
-    rewound = UnlearningRun(method="rewind", rewind_step=30, steps_spent=50, **given)
-    tuned = UnlearningRun(method="fine_tune", rewind_step=None, steps_spent=12, **given)
-    retrained = UnlearningRun(method="retrain", rewind_step=None, steps_spent=60, **given)
-    assert (rewound.amount, tuned.amount, retrained.amount) == (30, 12, 0)
-
-
-def test_costs_add_up_and_say_when_they_never_pay() -> None:
-    given: dict[str, Any] = {
-        "judges": 10,
-        "cross_fitted": 2,
-        "scored_checkpoints": 5,
-        "records": 100,
-        "calibration": 30.0,
-    }
-    costs = run_costs(0.5, look_oracles=0, examples_per_retraining=1000, **given)
-    assert costs["everything"] == pytest.approx(0.5 + 10 + 2 + 0.5 + 30)
-    assert break_even_runs(costs) == pytest.approx(30.5 / 0.5)
-    assert break_even_runs(run_costs(0.5, look_oracles=20, examples_per_retraining=1000, **given)) is None
