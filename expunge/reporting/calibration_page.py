@@ -21,6 +21,7 @@ from expunge.reporting.page import (
     table,
 )
 from expunge.reporting.svg import Line, curves
+from expunge.unlearning.laws import MOST_CENSORED
 from expunge.unlearning.left_model import FEWEST_FOR_COVERAGE
 from expunge.unlearning.pilots import MEASURABLE_ENERGY, PilotSet
 
@@ -51,34 +52,26 @@ def calibration_page(predictor: BudgetPredictor) -> str:
             ),
             section("What the pilots show", figures(_left_plot(predictor), _energy_plot(predictor))),
             section("Pilot sets", table(*_pilot_table(predictor.pilots), numeric_columns=(1, 2, 3, 4))),
-            section(
-                "Laws compared",
-                table(
-                    [
-                        "steps needed as a function of the loss",
-                        "coefficients",
-                        "error, left out (steps)",
-                        "log score, left out (nats)",
-                        "needed retraining",
-                    ],
-                    [
-                        [
-                            law.name,
-                            ", ".join(f"{c:.3g}" for c in law.coefficients),
-                            law.error,
-                            law.log_score,
-                            percent(law.censored),
-                        ]
-                        for law in predictor.laws
-                    ],
-                    (2, 3, 4),
-                    empty="Too few measurable pilots to compare laws.",
-                ),
-            ),
+            section("Laws compared", _laws(predictor)),
             folded("Every pilot run", _runs(predictor.pilots)),
         ],
         "What does each way of forgetting leave, and at what cost?",
     )
+
+
+def _laws(predictor: BudgetPredictor) -> str:
+    """The laws of the steps needed, where few enough sets were censored for one to be read off."""
+    laws = predictor.laws
+    if laws and laws[0].censored > MOST_CENSORED:
+        share = percent(laws[0].censored)
+        return paragraph(f"Not estimable here: nothing short of retraining met the target on {share} of the sets.")
+    rows: list[list[object]] = [
+        [law.name, ", ".join(f"{c:.3g}" for c in law.coefficients), law.error, law.log_score, percent(law.censored)]
+        for law in laws
+    ]
+    head = ["steps needed as a function of the loss", "coefficients", "error, left out (steps)",
+            "log score, left out (nats)", "needed retraining"]  # fmt: skip
+    return table(head, rows, (2, 3, 4), empty="Too few measurable pilots to compare laws.")
 
 
 def _left_plot(predictor: BudgetPredictor) -> str:

@@ -78,7 +78,8 @@ def steps_table(plan: UnlearningPlan, run: UnlearningRun) -> str:
         ["predicted", plan.predicted_steps, percent(plan.predicted_cost, 1)],
         *between,
         ["spent", run.steps_spent, percent(_spent(plan, run), 1)],
-        ["never more than", plan.budget_steps, percent(plan.budget_steps / whole, 1)],
+        # What a method reads besides its steps is in the prediction.
+        ["never more than", plan.budget_steps, percent(max(plan.budget_steps / whole, plan.predicted_cost), 1)],
         ["one retraining", plan.retrain_steps, "100%"],
     ]
     note = f"The interval: {plan.interval_note}." if between else ""

@@ -15,6 +15,10 @@ Array = NDArray[np.float64]
 Law = Callable[[Array, Array, Array], Array]  # (losses, steps, losses to predict at) -> steps
 
 
+# Over this share of censored sets a law is not estimable (METHOD section 6).
+MOST_CENSORED = 0.3
+
+
 class LawFit(Document):
     """A law for steps needed against mean privacy loss, with its leave-one-out error in steps and log score.
 

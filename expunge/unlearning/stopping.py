@@ -70,6 +70,8 @@ class LookReference:
             else f"influence {left.influence:.2f}, excess {left.excess:.2f}"
         )
         words = f"{'among' if among else 'outside'} the look oracles (p = {p_value:.2f}), {share}"
+        if not close:
+            words += f", over the target of {self.target:.0%}"
         if not undisturbed:
             words += f"; the records that stay are unlike the look oracles' too (p = {p_staying:.2f})"
         return Look(

@@ -271,3 +271,12 @@ def test_building_blocks() -> None:
     assert table(["h"], [], empty="Nobody.") == "<p class=note>Nobody.</p>"
     assert "and 1 more" in nested([{"a": k} for k in range(201)]) and "… 100 in all" in nested(list(range(100)))
     assert checked(page("T", ["<p>x</p>"], "sub")).endswith("T sub x")
+
+
+def test_a_law_is_not_read_off_sets_that_only_retraining_forgot() -> None:
+    told = samples.predictor()
+    censored = [law.model_copy(update={"censored": 0.6}) for law in told.laws]
+    shown = pages.calibration_page(told.model_copy(update={"laws": tuple(censored)}))
+    assert "Not estimable here" in shown and "60%" in shown and "logarithmic" not in shown
+    few = [law.model_copy(update={"censored": 0.1}) for law in told.laws]
+    assert "logarithmic" in pages.calibration_page(told.model_copy(update={"laws": tuple(few)}))

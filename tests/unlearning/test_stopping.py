@@ -62,6 +62,7 @@ def test_retrained_models_pass_and_the_original_does_not(world: dict[str, Any]) 
     assert looks[0].remembered_by_chance == pytest.approx(M / (ORACLES + 1))
     original = world["reference"].look(state(world["original"]), 10, 5)
     assert not original.passed and original.remembered > 30 and set(original.standing_out) == {"first", "rest"}
+    assert "over the target of 30%" in original.words
     assert "outside the look oracles" in original.words and original.influence == pytest.approx(1, abs=0.1)
 
 
