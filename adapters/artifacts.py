@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from zenml.client import Client
 from zenml.utils.metadata_utils import log_metadata
 from zenml.utils.pagination_utils import depaginate
 
+from adapters import clock
 from expunge.errors import NotFoundError
 
 DESTROYED_AT = "destroyed_at"
@@ -55,7 +55,7 @@ def destroy(version: Any, run_id: str) -> None:
     client = Client()
     if client.active_stack.artifact_store.exists(version.uri):
         client.delete_artifact_version(version.id, delete_metadata=False, delete_from_artifact_store=True)
-    note(version, {DESTROYED_AT: datetime.now(UTC).isoformat(timespec="seconds"), DESTROYED_BY: run_id})
+    note(version, {DESTROYED_AT: clock.now().isoformat(timespec="seconds"), DESTROYED_BY: run_id})
 
 
 def note(version: Any, metadata: dict[str, Any]) -> None:

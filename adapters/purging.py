@@ -7,10 +7,9 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from adapters import artifacts, model_registry, workdir
+from adapters import artifacts, clock, model_registry, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
@@ -149,7 +148,7 @@ def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iter
             left.append(f"DVC object {dvc_hash} still exists")
     words = "nothing of the records was found" if not left else f"{len(left)} item(s) were found"
     return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "at": clock.now().isoformat(timespec="seconds"),
         "found": left,
         "words": f"{words} in the artifact store, the DVC cache and its remote ({checked} destroyed artifacts checked)",
     }

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from expunge.compliance.config import ComplianceConfig
 from expunge.errors import NotFoundError, UsageError, nearest
 from expunge.training.config import Strict, TrainingConfig
 from expunge.unlearning.plan import MethodName
@@ -135,6 +136,7 @@ class ProjectSettings(Strict):
     planning: PlanningConfig = PlanningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     deletion: DeletionConfig = DeletionConfig()
+    compliance: ComplianceConfig = ComplianceConfig()
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
 
     def digest(self) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from adapters import model_registry, workdir
+from adapters import clock, model_registry, workdir
 from adapters.ledger import open_ledger
 from adapters.project import current_project
 from adapters.runs import PipelineRun
@@ -97,7 +96,7 @@ def _ask(losses: PrivacyLosses, records: RecordTable) -> None:
     count = min(HARD_RECORDS, len(hardest))
     contributed = sorted(hardest[i] for i in rng.choice(len(hardest), count, replace=False))
     person, record = _easy_person(losses, records, set(contributed))
-    now = datetime.now(UTC)
+    now = clock.now()
     with open_ledger() as ledger:
         ledger.add_request(HARD, "volunteer-0001", contributed, "gdpr", now, details={"kind": "contributor"})
         ledger.add_request(EASY, person, [record], "gdpr", now, details={"kind": "person"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from adapters import clock
 from adapters.ledger import open_ledger
 from adapters.project import Project
 from expunge.compliance.ledger import Added
@@ -47,7 +47,7 @@ def add_request(
             subject,
             wanted,
             regulation,
-            datetime.now(UTC),
+            clock.now(),
             details={"kind": kind},
         )
     return added, len(wanted)

@@ -46,19 +46,21 @@ class Ledger(Intake, Progress, Audit):
         timezone: str = "UTC",
         holidays: AbstractSet[date] = frozenset(),
         clock: Callable[[], datetime] = utc_now,
+        simulated: bool = False,
         busy_seconds: float = BUSY_SECONDS,
     ) -> Self:
         """Open the ledger at a path or a database URL, making or upgrading its tables; any number of processes may do
         so at once.
 
-        `timezone` and `holidays` are the controller's, for deadlines; `clock` returns aware moments. Raises
+        `timezone` and `holidays` are the controller's, for deadlines; `clock` returns aware moments, and is named
+        in every event if it is `simulated`. Raises
         UsageError for a path, URL, time zone or newer ledger that cannot be used, IntegrityError for a file that is
         no database.
         """
         local_date(utc_now(), timezone)
         engine = open_engine(where, busy_seconds)
         try:
-            ledger = cls(engine, pseudonymizer, Settings(timezone, frozenset(holidays), clock))
+            ledger = cls(engine, pseudonymizer, Settings(timezone, frozenset(holidays), clock, simulated))
             if needs_upgrade(engine):
                 ledger._upgrade()
             return ledger

@@ -10,3 +10,5 @@ LIMITS = (
     " tested themselves.",
     "Deleting a file is Clear in the words of NIST SP 800-88 Rev. 2; storage media were not sanitised.",
 )
+
+REHEARSAL = "The clock was simulated: this is a rehearsal, and no answer to anybody."

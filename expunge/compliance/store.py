@@ -26,11 +26,15 @@ LEDGER_ID = "ledger_id"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the ledger's dates depend on: the controller's time zone and holidays, and the clock it reads."""
+    """What the ledger's dates depend on: the controller's time zone and holidays, and the clock it reads.
+
+    A rehearsal's clock is `simulated`, and every event says so.
+    """
 
     timezone: str
     holidays: AbstractSet[date]
     clock: Callable[[], datetime]
+    simulated: bool = False
 
 
 class Store:
@@ -71,6 +75,8 @@ class Store:
     ) -> Event:
         """Append the event of a change, with the digests of the row groups that it touched."""
         content = dict(payload)
+        if self._settings.simulated:
+            content["clock"] = "simulated"
         rows = digests(connection, touched)
         if rows:
             content["rows"] = rows

@@ -1,19 +1,17 @@
 """One signed certificate a request, written after the re-scan, its digest on the ledger's chain."""
 
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from zenml import step
 
-from adapters import artifacts, model_registry
+from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import current_project
 from expunge.compliance.certificate import build_statement, load_or_create_signing_key, sign, write_certificate
 from expunge.compliance.ledger import Ledger
-from expunge.compliance.limits import LIMITS
 from expunge.evaluation.evidence import CheckResult, Evidence, GateDecision
 from expunge.facts import Facts, Report
 from expunge.settings import ProjectSettings
@@ -48,7 +46,7 @@ def certify_erasure(
                 continue
             predicate = {
                 **_request_parts(ledger, request_id),
-                "issued_at": datetime.now(UTC),
+                "issued_at": clock.now(),
                 "data_version": data,
                 "plan": unlearning_plan.model_dump(mode="json", exclude={"requests", "alternatives"}),
                 "spent": {
@@ -65,7 +63,7 @@ def certify_erasure(
                 "model": model,
                 "artifacts": purge.values["artifacts"],
                 "rescan": purge.values["rescan"],
-                "limits": list(LIMITS),
+                "limits": list(clock.limits()),
                 "ledger": _ledger_part(ledger),
                 "report": {
                     "path": str(report.relative_to(project.state)),
@@ -110,7 +108,7 @@ def _run_part(ledger: Ledger, run_id: str, run: UnlearningRun, settings: Project
         "versions": versions(),
         "device": settings.device,
         "started_at": ledger.get_run(run_id).started_at,
-        "finished_at": datetime.now(UTC),
+        "finished_at": clock.now(),
     }
 
 

@@ -1,9 +1,8 @@
 """Close the requests of the run: erased, unlearned, certified."""
 
-from datetime import UTC, datetime
-
 from zenml import step
 
+from adapters import clock
 from adapters.ledger import open_ledger, write_epoch
 from adapters.requests import move_all
 from expunge.errors import IntegrityError
@@ -17,5 +16,5 @@ def close_requests(certificates: Facts, run_id: str) -> None:
         if lacking:
             raise IntegrityError(f"Request {lacking[0]} has no certificate.", "Run `expunge run-due` again.")
         move_all(ledger, run_id, "closed")
-        ledger.update_run(run_id, status="closed", finished_at=datetime.now(UTC))
+        ledger.update_run(run_id, status="closed", finished_at=clock.now())
     write_epoch()

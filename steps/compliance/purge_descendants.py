@@ -1,11 +1,11 @@
 """Destroy what still remembers, list what stays and why, and scan again."""
 
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any
 
 from zenml import step
 
-from adapters import artifacts, purging
+from adapters import artifacts, clock, purging
 from adapters.ledger import open_ledger, write_epoch
 from expunge.errors import IntegrityError
 from expunge.facts import Facts
@@ -60,7 +60,7 @@ def _tombstone(part: dict[str, Any], done: purging.Purged, run_id: str) -> dict[
     if match is not None:
         metadata = match.version.run_metadata
         row["created_at"] = match.version.created.replace(tzinfo=UTC)
-        row["destroyed_at"] = datetime.now(UTC)
+        row["destroyed_at"] = clock.now()
         row["details"] = {
             "why": match.why,
             "model_version": str(metadata.get(artifacts.MODEL_VERSION, "")),

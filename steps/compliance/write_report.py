@@ -1,17 +1,15 @@
 """The erasure report: one static page, kept with the run and beside the certificates."""
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
-from adapters import artifacts
+from adapters import artifacts, clock
 from adapters.facts import versions
 from adapters.ledger import open_ledger
 from adapters.project import Project, current_project
-from expunge.compliance.limits import LIMITS
 from expunge.evaluation.evidence import Evidence, GateDecision
 from expunge.facts import Facts, Report
 from expunge.reporting.erasure_inputs import ErasureReportInputs, RequestLine
@@ -58,7 +56,7 @@ def write_report(
             )
     inputs = ErasureReportInputs(
         run_id=run_id,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=clock.now().isoformat(timespec="seconds"),
         project=project.root.name,
         model_name=promotion.values["version"].rsplit(" ", 1)[0],
         original_version=unlearning_plan.model_version,
@@ -72,7 +70,7 @@ def write_report(
         purge=purge.values,
         versions=versions(),
         seeds=unlearning_run.seeds,
-        limits=LIMITS,
+        limits=clock.limits(),
         evidently=_evidently(promotion, drift_report, project),
     )
     path = project.reports / f"{run_id}.html"
