@@ -61,12 +61,13 @@ def status_document(
         "records": dict(sorted(counts.items())),
         "certificates": [{"path": one.path, "sha256": one.sha256, "interim": one.interim} for one in certificates],
     }
+    sent = {} if request.submitted_time is None else {"submitted_time": _moment(request.submitted_time)}
     return {
         "api_version": API_VERSION,
         "subject_request_id": request.id,
         "subject_request_type": request.subject_request_type,
         "regulation": request.regulation,
-        "submitted_time": _moment(request.submitted_time),
+        **sent,
         **receipt(request, timezone),
         "results_count": len(records) - counts.get("not_found", 0),
         "extensions": {"expunge": {name: value for name, value in own.items() if value is not None}},
