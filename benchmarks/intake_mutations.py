@@ -72,7 +72,7 @@ def another_encoding(draw: random.Random, sample: Sample, now: datetime) -> byte
 
 @_register(BYTES)
 def encoded_in_ebcdic(draw: random.Random, sample: Sample, now: datetime) -> bytes:
-    """Letters and digits are bytes of 128 and more, without UTF-8's pairing: the first is 0x81 to 0xF9 before another."""
+    """Its first byte ({, [ or a letter of the header) is one that never begins a character of UTF-8."""
     return sample.content().decode().encode("cp037")
 
 
@@ -103,13 +103,14 @@ def bad_moment(draw: random.Random, now: datetime) -> str:
     return draw.choice(
         (
             f"{day}T10:00:00", f"{day} 10:00:00", day, f"{day}T10:00Z", f"{day}T25:00:00Z", f"{day}T10:61:00Z",
-            f"{day}T10:00:61Z", f"{day}T10:00:00+25:00", f"{day}T10:00:00 UTC", f"{day}t10:00:00z", f"{day}T10:00:00,5Z",
-            f"{day}T10:00:00+2:00", f"{day}T10:00:00Europe/Berlin", f"x{day}T10:00:00Z", f"{day}T10:00:00ZZ",
-            "2023-02-29T10:00:00Z", "2023-13-01T10:00:00Z", "2023-00-10T10:00:00Z", "2023-04-31T10:00:00Z",
-            "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00",
-            "1970-01-01T00:00:00Z", "2018-05-24T00:00:00Z", "1700000000", "-1", "0", "1e9", "yesterday", "now", "null",
-            "2023-W10-1T10:00:00Z", "2023-100T10:00:00Z", "20230101T100000Z", "01/02/2023 10:00", "2023-01-01T10:00:00+",
-            "\u0662\u0660\u0662\u0663-01-01T10:00:00Z", "10000-01-01T00:00:00Z", "-2023-01-01T10:00:00Z",
+            f"{day}T10:00:61Z", f"{day}T10:00:00+25:00", f"{day}T10:00:00 UTC", f"{day}t10:00:00z",
+            f"{day}T10:00:00,5Z", f"{day}T10:00:00+2:00", f"{day}T10:00:00Europe/Berlin", f"x{day}T10:00:00Z",
+            f"{day}T10:00:00ZZ", "2023-02-29T10:00:00Z", "2023-13-01T10:00:00Z", "2023-00-10T10:00:00Z",
+            "2023-04-31T10:00:00Z", "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59-14:00", "1970-01-01T00:00:00Z", "2018-05-24T00:00:00Z", "1700000000", "-1", "0",
+            "1e9", "yesterday", "now", "null", "2023-W10-1T10:00:00Z", "2023-100T10:00:00Z", "20230101T100000Z",
+            "01/02/2023 10:00", "2023-01-01T10:00:00+", "\u0662\u0660\u0662\u0663-01-01T10:00:00Z",
+            "10000-01-01T00:00:00Z", "-2023-01-01T10:00:00Z",
             future.strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
     )  # fmt: skip
@@ -134,8 +135,10 @@ def bad_id(draw: random.Random) -> str:
 def bad_uuid(draw: random.Random) -> str:
     """Not a lower-case UUID of version 4."""
     good = new_uuid(draw)
-    wrong = [good[:-1], good + "0", good.replace("-", ""), good[:14] + "1" + good[15:], good[:19] + "7" + good[20:],
-             "{" + good + "}", "urn:uuid:" + good, good[:-1] + "g", good.replace("-", "_"), "case-1", bad_id(draw)]  # fmt: skip
+    wrong = [
+        good[:-1], good + "0", good.replace("-", ""), good[:14] + "1" + good[15:], good[:19] + "7" + good[20:],
+        "{" + good + "}", "urn:uuid:" + good, good[:-1] + "g", good.replace("-", "_"), "case-1", bad_id(draw),
+    ]  # fmt: skip
     if good != good.upper():
         wrong.append(good.upper())
     return draw.choice(wrong)
@@ -396,7 +399,7 @@ def _outside_texts(one: str) -> list[int]:
 
 @_register(JSON)
 def structure_changed(draw: random.Random, sample: Sample, now: datetime) -> bytes | None:
-    """One bracket, colon or comma replaced by another: brackets no longer pair, or a colon and a comma change places."""
+    """One bracket, colon or comma replaced: brackets no longer pair, or a colon stands for a comma."""
 
     def text(one: str) -> str:
         at = draw.choice(_outside_texts(one))
@@ -435,8 +438,8 @@ def not_quite_json(draw: random.Random, sample: Sample, now: datetime) -> bytes 
         return draw.choice(
             (
                 one[:-1] + ",}", one.replace('"', "'"), "/* from the portal */ " + one, one + " // x", one + ";",
-                one + one, one + "x", "data = " + one, "{" + one + "}", one.replace(": ", " = ", 1), "({})".format(one),
-                one.replace('"', "", 2), one.replace('"', "\u201c", 1).replace('"', "\u201d", 1), one + "]", "\ufeff" + "x" + one,
+                one + one, one + "x", "data = " + one, "{" + one + "}", one.replace(": ", " = ", 1), f"({one})",
+                one.replace('"', "", 2), one.replace('"', "\u201c", 1).replace('"', "\u201d", 1), one + "]", "x" + one,
             )
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from expunge.compliance.documents import fields, strict_json
-from expunge.compliance.documents.incoming import Fault, Incoming, Wrong
+from expunge.compliance.documents.incoming import Fault, Faults, Incoming, Wrong
 
 
 def checkers(now: datetime) -> dict[str, fields.Checker]:
@@ -25,7 +25,7 @@ def checkers(now: datetime) -> dict[str, fields.Checker]:
     }
 
 
-def read_json_lines(content: str, now: datetime, faults: list[Fault]) -> Iterator[Incoming]:
+def read_json_lines(content: str, now: datetime, faults: Faults) -> Iterator[Incoming]:
     """The requests of a text, one a line; what is wrong goes into `faults`."""
     for place, value in objects_by_line(content, faults):
         found = build(value, now, place, faults)
@@ -33,7 +33,7 @@ def read_json_lines(content: str, now: datetime, faults: list[Fault]) -> Iterato
             yield found
 
 
-def objects_by_line(content: str, faults: list[Fault]) -> Iterator[tuple[str, dict[str, Any]]]:
+def objects_by_line(content: str, faults: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and object of each line that is not blank."""
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip(" \t\r"):
@@ -48,7 +48,7 @@ def objects_by_line(content: str, faults: list[Fault]) -> Iterator[tuple[str, di
             yield place, value
 
 
-def sound(value: Any, place: str, faults: list[Fault]) -> bool:
+def sound(value: Any, place: str, faults: Faults) -> bool:
     """Whether a value is an object that can mean one thing only; else its faults are noted."""
     wrong = [Fault(place, "", one.what, one.remedy) for one in strict_json.problems(value)]
     if not wrong and not isinstance(value, dict):
@@ -57,7 +57,7 @@ def sound(value: Any, place: str, faults: list[Fault]) -> bool:
     return not wrong
 
 
-def build(raw: Mapping[str, Any], now: datetime, place: str, faults: list[Fault]) -> Incoming | None:
+def build(raw: Mapping[str, Any], now: datetime, place: str, faults: Faults) -> Incoming | None:
     """The request of one object or row; None if a fault was noted."""
     before = len(faults)
     found = fields.checked(raw, checkers(now), ("request_id",), place, faults)
