@@ -31,23 +31,11 @@ from intake_samples import valid_sample
 
 from adapters.ledger import open_ledger
 from adapters.project import Project
+from expunge.data.config import DataSettings
 from expunge.errors import ExpungeError
 from pipelines.intake import import_requests, read_files
 
 DATA = "id,who,y,a\n" + "".join(f"record-{n:05d},person-{n % 100:04d},{n % 2},{n}\n" for n in range(500))
-
-
-@dataclass
-class Data:
-    """The part of the settings that intake reads."""
-
-    options: dict[str, Any]
-    name: str = "tabular"
-
-
-@dataclass
-class Settings:
-    data: Data
 
 
 @dataclass
@@ -80,7 +68,8 @@ def fuzz(documents: int, seed: int, folder: Path, entering: int | None = None) -
     project = Project(folder)
     data = folder / "people.csv"
     data.write_text(DATA)
-    settings = Settings(Data({"path": str(data), "id": "id", "subject": "who", "target": "y"}))
+    options = {"path": str(data), "id": "id", "subject": "who", "target": "y"}
+    settings = DataSettings(name="tabular", options=options)
     result = Outcome(documents)
     now = datetime.now(UTC)
     draw = random.Random(seed)
@@ -92,7 +81,7 @@ def fuzz(documents: int, seed: int, folder: Path, entering: int | None = None) -
         read.update(read_files(project, [file], None, {}))
         file.unlink()
     entered = dict(list(read.items())[:entering])
-    errors = {done.file: done.error for done in import_requests(settings, project, entered)}  # type: ignore[arg-type]
+    errors = {done.file: done.error for done in import_requests(settings, project, entered)}
     for name, found in read.items():
         error = errors.get(name) or (found if isinstance(found, ExpungeError) else None)
         result.valid_accepted += error is None
@@ -115,12 +104,12 @@ def fuzz(documents: int, seed: int, folder: Path, entering: int | None = None) -
     return result
 
 
-def _try(result: Outcome, settings: Settings, project: Project, file: Path, name: str, secrets: list[str]) -> None:
+def _try(result: Outcome, settings: DataSettings, project: Project, file: Path, name: str, secrets: list[str]) -> None:
     began = time.perf_counter()
     try:
         found = read_files(project, [file], None, {})[str(file)]
         if not isinstance(found, ExpungeError):  # nothing has stopped it yet: on to the ledger, as the verb would
-            found = import_requests(settings, project, {str(file): found})[0].error  # type: ignore[arg-type]
+            found = import_requests(settings, project, {str(file): found})[0].error
     except Exception as error:
         result.crashes += 1
         _example(result, f"crash, {name}: {type(error).__name__}: {error} at {file.read_bytes()[:300]!r}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, project, settings
+from cli.context import Config, Json, data_settings, project
 
 SHOWN = 100
 """Lines of a receipt on a screen."""
@@ -42,7 +42,7 @@ def import_files(
     if len(failed) == len(read):  # the data are not needed to say so
         done = [Imported(name, error=error) for name, error in failed.items()]
     else:
-        done = import_requests(settings(config), found, read)
+        done = import_requests(data_settings(config), found, read)
     _show_imported(done, controller(found).timezone, json)
     errors = [one.error for one in done if one.error is not None]
     if errors:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, project, settings, start
+from cli.context import Config, Json, Set, data_settings, project, settings, start
 
 app = typer.Typer(help="Deletion requests: take in, list, change, answer.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Take in one deletion request. The same request twice changes nothing."""
-    chosen = settings(config)
+    chosen = data_settings(config)
     found = project()
     from pipelines.intake import add_request
 
