@@ -12,7 +12,7 @@ from cli.context import Options, project, settings, start
 
 
 def show_week(config: Path | None, json: bool) -> None:
-    """Play the rehearsed week in a project of its own below the state folder, and check it; exit 1 if not all is well."""
+    """Play the rehearsed week in a project of its own below the state folder, and check it; exit 1 if a check fails."""
     from adapters.project import CODE_ROOT, Project
     from pipelines.week.run import run_week
 
