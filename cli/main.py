@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, demo, evaluating, evidence, explaining, projects, requests, serving, training, unlearning
+from cli import (
+    audit,
+    demo,
+    evaluating,
+    evidence,
+    explaining,
+    keys,
+    projects,
+    requests,
+    serving,
+    statistics,
+    training,
+    unlearning,
+)
 from cli.context import Options
 
 app = typer.Typer(
@@ -32,6 +45,8 @@ def _global_options(
 
 
 for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
+    module.add_to(app)
+for module in (statistics, keys):
     module.add_to(app)
 
 

@@ -29,6 +29,9 @@ from expunge.errors import UsageError, nearest
 _MOMENTS = ("answered_at", "model_unlearned_at", "identity_requested_at", "identity_confirmed_at")
 _FIELDS = (*_MOMENTS, "outcome", "refusal_ground", "duplicate_of", "details")
 
+AMBIGUOUS = "ambiguous_identity"
+"""Outcome of a request that more than one person fits, until it is said which."""
+
 _OUTCOME = {
     Status.REFUSED: "refused",
     Status.NOT_FOUND: "not_found",
@@ -119,6 +122,16 @@ class Progress(Quarantine):
                 connection, request, "request.extended", values, {"from": str(request.due_at), "rule": longer.rule}
             )
 
+    def rule_of(self, request: Request) -> str:
+        """The rule that gives the request's deadline, that of the extension where there is one."""
+        if request.extended_to is None:
+            return request.due_rule
+        settings = self._settings
+        paused = _paused_days(request.identity_requested_at, request.identity_confirmed_at, settings.timezone)
+        return deadlines.extend(
+            request.regulation, request.received_at, settings.holidays, settings.timezone, paused
+        ).rule
+
     def _move(
         self, connection: Connection, request: Request, target: Status, run_id: str | None, fields: Mapping[str, Any]
     ) -> Request:
@@ -168,6 +181,11 @@ class Progress(Quarantine):
             values["refusal_ground"] = refusal_ground(request.regulation, values.get("refusal_ground"))
         if target == Status.IDENTITY_UNVERIFIED:
             values.setdefault("identity_requested_at", now)
+        if target == Status.ACCEPTED and request.outcome == AMBIGUOUS:
+            raise IllegalMove(
+                f"Request {request.id} fits more than one person.",
+                f"Say which: expunge request confirm {request.id} --subject PERSON.",
+            )
         if target == Status.ACCEPTED and request.status == Status.IDENTITY_UNVERIFIED:
             values.setdefault("identity_confirmed_at", now)
             values.setdefault("outcome", None)
