@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, demo, evaluating, evidence, explaining, projects, requests, serving, training, unlearning
+from cli import (
+    approving,
+    audit,
+    demo,
+    due,
+    evaluating,
+    evidence,
+    explaining,
+    projects,
+    requests,
+    scheduling,
+    serving,
+    training,
+    unlearning,
+)
 from cli.context import Options
 
 app = typer.Typer(
@@ -31,7 +45,10 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
+for module in (
+    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, explaining,
+    audit, serving,
+):  # fmt: skip
     module.add_to(app)
 
 

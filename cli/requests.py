@@ -1,4 +1,4 @@
-"""request add|list|show, run-due."""
+"""request add|list|show."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, project, settings, start
+from cli.context import Config, Json, project, settings
 
 app = typer.Typer(help="Deletion requests: add, list, show.", no_args_is_help=True)
 
 
 def add_to(parent: typer.Typer) -> None:
     parent.add_typer(app, name="request")
-    parent.command("run-due")(run_due)
 
 
 @app.command("add")
@@ -83,47 +82,3 @@ def show(request_id: Annotated[str, typer.Argument()], json: Json = False) -> No
     for certificate in certificates:
         output.line(f"  certificate {found.state / certificate.path}")
     output.table("Events", ("at", "what", "run"), [(e.at, e.kind, e.run_id or "") for e in events])
-
-
-def run_due(
-    within: Annotated[
-        str | None, typer.Option("--within", help="Only what is due within this time, such as 7d; default: all open.")
-    ] = None,
-    config: Config = None,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
-    """Answer every due request in one run: plan, unlearn, judge, promote, destroy, certify. Safe to call again."""
-    chosen = settings(config, overrides)
-    span = _days(within)
-    start()
-    from pipelines.due import run_due as run
-    from pipelines.outcome import outcomes
-
-    done = run(chosen, span, output.say)
-    rows = outcomes(chosen, done.requests) if done.requests else []
-    if json:
-        output.as_json({"requests": [row.to_dict() for row in rows], "answered": done.answered})
-        return
-    if not rows and not done.answered:
-        output.line("Nothing is due.")
-        return
-    for request_id in done.answered:
-        output.line(f"{request_id}: answered; the model was never trained on its records.")
-    if rows:
-        from cli.outcomes import show_outcomes
-
-        show_outcomes(rows)
-
-
-def _days(within: str | None) -> Any:
-    from datetime import timedelta
-
-    from expunge.errors import UsageError
-
-    if within is None:
-        return None
-    number, unit = within[:-1], within[-1:]
-    if not number.isdigit() or unit not in ("d", "w"):
-        raise UsageError(f"--within {within!r} is no time span.", "Write 7d or 2w.")
-    return timedelta(days=int(number) * (7 if unit == "w" else 1))
