@@ -9,14 +9,17 @@ from typing import Annotated
 import typer
 
 from cli import (
+    approving,
     audit,
     demo,
+    due,
     evaluating,
     evidence,
     explaining,
     keys,
     projects,
     requests,
+    scheduling,
     serving,
     statistics,
     training,
@@ -44,7 +47,10 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
+for module in (
+    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, explaining,
+    audit, serving,
+):  # fmt: skip
     module.add_to(app)
 for module in (statistics, keys):
     module.add_to(app)

@@ -123,6 +123,9 @@ class DeletionConfig(Strict):
     purge_prefix: str = Field(default="destroy", pattern="^destroy$")
     within_days: int = Field(default=30, ge=0)
     seed: int = Field(default=3, ge=0)
+    approval: Literal["none", "required"] = Field(default="none", description="does a person answer for every plan?")
+    approve_up_to: float | None = Field(default=None, gt=0, description="retrainings that `--approve` may answer for")
+    approval_wait: int = Field(default=0, ge=0, description="seconds that a process waits itself before it ends with 6")
 
 
 class ProjectSettings(Strict):

@@ -10,6 +10,7 @@ from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import current_project
+from expunge.compliance.approvals import approvals_of, notices_of
 from expunge.compliance.certificate import build_statement, load_or_create_signing_key, sign, write_certificate
 from expunge.compliance.ledger import Ledger
 from expunge.evaluation.evidence import CheckResult, Evidence, GateDecision
@@ -63,6 +64,8 @@ def certify_erasure(
                 "model": model,
                 "artifacts": purge.values["artifacts"],
                 "rescan": purge.values["rescan"],
+                "approvals": approvals_of(ledger.get_run(run_id)),
+                "notices": notices_of(ledger.get_request(request_id)),
                 "limits": list(clock.limits()),
                 "ledger": _ledger_part(ledger),
                 "report": {
