@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, demo, evaluating, evidence, explaining, projects, requests, serving, training, unlearning
+from cli import (
+    audit,
+    demo,
+    evaluating,
+    evidence,
+    explaining,
+    projects,
+    requests,
+    serving,
+    storage,
+    training,
+    unlearning,
+)
 from cli.context import Options
 
 app = typer.Typer(
@@ -33,6 +45,7 @@ def _global_options(
 
 for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
     module.add_to(app)
+storage.add_to(app)
 
 
 def main() -> None:

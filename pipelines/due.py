@@ -10,6 +10,7 @@ from datetime import timedelta
 from filelock import FileLock, Timeout
 
 from adapters import model_registry, workdir
+from adapters.checkpoint_store import CheckpointStore
 from adapters.ledger import open_ledger, write_epoch
 from adapters.project import current_project
 from adapters.requests import records_of
@@ -76,6 +77,7 @@ def _run_due(settings: ProjectSettings, within: timedelta | None, say: Say) -> D
         say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
     if not to_forget:
         return DueResult((), (), never_trained)
+    CheckpointStore(storage=settings.storage).check_writable()
     scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
     runs, fallback = _delete(settings, serving, to_forget, say)

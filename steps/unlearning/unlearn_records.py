@@ -42,7 +42,7 @@ def unlearn_records(
     Annotated[RecordTable, "training_records"],
     Annotated[RecordTable, "held_out_records"],
 ]:
-    CheckpointStore().check_writable()
+    CheckpointStore(storage=settings.storage).check_writable()
     with open_ledger() as ledger:
         if run_id:
             move_all(ledger, run_id, "unlearning")
