@@ -54,8 +54,9 @@ def _versions(project: Project) -> str:
 
 
 def _store(project: Project) -> str:
-    CheckpointStore(project).check_writable()
-    return f"{project.dvc} and {project.dvc_remote} can be written"
+    store = CheckpointStore(project)
+    store.check_writable()
+    return f"{project.dvc} can be written, and so can its remote {store.describe()}"
 
 
 def _ledger(project: Project) -> str:

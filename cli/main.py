@@ -22,6 +22,7 @@ from cli import (
     scheduling,
     serving,
     statistics,
+    storage,
     training,
     unlearning,
 )
@@ -48,11 +49,9 @@ def _global_options(
 
 
 for module in (
-    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, explaining,
-    audit, serving,
+    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
+    explaining, audit, serving, keys, storage,
 ):  # fmt: skip
-    module.add_to(app)
-for module in (statistics, keys):
     module.add_to(app)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from expunge.compliance.config import ComplianceConfig
 from expunge.errors import NotFoundError, UsageError, nearest
+from expunge.storage import StorageConfig
 from expunge.training.config import Strict, TrainingConfig
 from expunge.unlearning.plan import MethodName
 
@@ -140,6 +141,7 @@ class ProjectSettings(Strict):
     evaluation: EvaluationConfig = EvaluationConfig()
     deletion: DeletionConfig = DeletionConfig()
     compliance: ComplianceConfig = ComplianceConfig()
+    storage: StorageConfig = StorageConfig()
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
 
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from adapters import model_registry, workdir
+from adapters.checkpoint_store import CheckpointStore
 from adapters.ledger import open_ledger, write_epoch
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
@@ -108,6 +109,7 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
             done += DueResult(awaiting=(run.id,))
     if not to_forget:
         return done
+    CheckpointStore(storage=settings.storage).check_writable()
     scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
     return done + _attempt(_new_run(to_forget, serving, settings, attempt=1), settings, say, policy)

@@ -43,7 +43,7 @@ def unlearn_records(
     Annotated[RecordTable, "training_records"],
     Annotated[RecordTable, "held_out_records"],
 ]:
-    CheckpointStore().check_writable()
+    CheckpointStore(storage=settings.storage).check_writable()
     with open_ledger() as ledger:
         held_out = held_out_records.without(ledger.quarantined_among(held_out_records.record_ids))
         also_gone = ledger.quarantined_among(training_records.record_ids) - set(forget_set.record_ids)
