@@ -14,10 +14,11 @@ from zenml import pipeline
 
 from adapters import model_registry
 from expunge.settings import ProjectSettings
-from pipelines.inputs import judging_inputs, optional, required
+from pipelines.inputs import judging_inputs, lent, optional, required
 from steps.compliance.certify_erasure import certify_erasure
 from steps.compliance.close_requests import close_requests
 from steps.compliance.collect_due import collect_due
+from steps.compliance.keep_prefix import keep_prefix
 from steps.compliance.promote_model import promote_model
 from steps.compliance.purge_descendants import purge_descendants
 from steps.compliance.recall_promotion import recall_promotion
@@ -60,11 +61,11 @@ def deletion_pipeline(
     forget_set = resolve_records(due, losses)
     plan = plan_unlearning(
         forget_set, losses, trajectory, _label(model_version), settings, old_training,
-        run_id=run_id, retrain_because=retrain_because, **calibrated,
+        run_id=run_id, retrain_because=retrain_because, **calibrated, **lent(model_version),
     )  # fmt: skip
     new_trajectory, model, run, training_records, held_out_records = unlearn_records(
         plan, forget_set, trajectory, old_training, old_held_out, settings,
-        run_id=run_id, earlier_cost=earlier_cost, **calibrated,
+        run_id=run_id, earlier_cost=earlier_cost, **calibrated, **lent(model_version),
     )  # fmt: skip
     judged = train_references(
         trajectory, model, run, forget_set, old_training, old_held_out, settings, attempt=attempt, **judging
@@ -111,7 +112,8 @@ def _finish(
     run_id: str,
     after: list[str],
 ) -> None:
-    purge = purge_descendants(promotion, run_id, after=after)
+    keep_prefix(run, promotion, settings, run_id, after=after)
+    purge = purge_descendants(promotion, run_id, after=["keep_prefix"])
     report = write_report(plan, run, evidence, decision, drift, promotion, purge, run_id)
     certificates = certify_erasure(plan, run, evidence, decision, promotion, purge, report, settings, run_id)
     close_requests(certificates, run_id)

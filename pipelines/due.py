@@ -10,6 +10,7 @@ from datetime import timedelta
 from filelock import FileLock, Timeout
 
 from adapters import model_registry, workdir
+from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
 from adapters.project import current_project
 from adapters.requests import records_of
@@ -21,6 +22,7 @@ from expunge.settings import ProjectSettings
 from pipelines.calibration import calibration_pipeline
 from pipelines.deletion import completion_pipeline, deletion_pipeline
 from pipelines.inputs import optional, required
+from pipelines.prefixes import end_prefixes, end_what_saw
 from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
@@ -51,7 +53,10 @@ def run_due(settings: ProjectSettings, within: timedelta | None, say: Say = lamb
         say("Another process is answering requests in this project: waiting for it.")
         lock.acquire()
     try:
-        return _run_due(settings, within, say)
+        end_prefixes(settings, say, leave_faults=True)
+        done = _run_due(settings, within, say)
+        end_prefixes(settings, say)
+        return done
     finally:
         lock.release()
 
@@ -71,6 +76,7 @@ def _run_due(settings: ProjectSettings, within: timedelta | None, say: Say) -> D
     asked = records_of(waiting, trained)
     to_forget = tuple(r for r in waiting if asked[r])
     never_trained = tuple(r for r in waiting if not asked[r])
+    end_what_saw(never_trained, say)
     for request_id in never_trained:
         _answer_untrained(request_id)
         say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
@@ -138,6 +144,8 @@ def _resume(
         open_ids = [r for r in run.details.get("requests", []) if ledger.get_request(r).status in UNDER_WAY]
         mine = tuple(r for r in open_ids if ledger.get_request(r).run_id == run.id)
         if not mine:
+            continue
+        if run.status == INTERIM:
             continue
         if run.status in ("promoted", "purged") or model_registry.find(settings.model.registered_as, run.id):
             say(f"{run.id} had promoted its model when it was interrupted: completing it.")
