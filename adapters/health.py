@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from adapters import artifacts, kernel_table, model_registry
+from adapters import artifacts, kernel_table, model_registry, prefixes
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
@@ -35,6 +35,7 @@ def check_health(project: Project) -> list[Health]:
         ("ledger", _ledger),
         ("production model", _production),
         ("certificates", _certificates),
+        ("rewind prefixes", _prefixes),
         ("kernel table", _kernels),
     )
     return [_run(name, check, project) for name, check in checks]
@@ -93,6 +94,19 @@ def _certificates(project: Project) -> str:
             failed = next(check for check in result.checks if check.status == "failed")
             raise IntegrityError(f"{path}: {failed.name}: {failed.words}", "Restore it from a backup.")
     return f"{len(files)} verified"
+
+
+def _prefixes(project: Project) -> str:
+    kept = prefixes.kept()
+    late = [prefix for prefix in kept if prefix.destroy_by < prefixes.today()]
+    if late:
+        raise IntegrityError(
+            f"The prefix that {late[0].run_id} left was to be destroyed by {late[0].destroy_by}.",
+            "Run `expunge run-due`, and look why the scheduled run did not.",
+        )
+    for prefix in kept:
+        artifacts.load(prefix.version)
+    return f"{len(kept)} kept, every byte as recorded" if kept else "none kept"
 
 
 def _kernels(project: Project) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, workdir
+from adapters import artifacts, clock, model_registry, prefixes, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
@@ -98,7 +98,8 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
         for version in artifacts.versions(name, present_only=True):
             if str(version.id) not in passed and holds(ids(_reader(version))):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    return found
+    unlawful = prefixes.unlawful(wanted)
+    return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
 def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
@@ -107,6 +108,8 @@ def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
     for descendant in found:
         if descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id)
+        elif descendant.kind == prefixes.KIND:
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters import model_registry, workdir
 from adapters.checkpoint_store import CheckpointStore
+from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
@@ -23,6 +24,7 @@ from pipelines import approval
 from pipelines.calibration import calibration_pipeline
 from pipelines.deletion import completion_pipeline, deletion_pipeline
 from pipelines.inputs import optional, required
+from pipelines.prefixes import end_prefixes, end_what_saw
 from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
@@ -78,6 +80,13 @@ def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) 
 
 def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     """The same for a caller that has the turn."""
+    end_prefixes(settings, say, leave_faults=True)
+    done = _answer_due(settings, within, say, policy)
+    end_prefixes(settings, say)
+    return done
+
+
+def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     with open_ledger() as ledger:
         resumed = _resume(ledger, settings, say)
     done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
@@ -96,6 +105,7 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
     asked = records_of(waiting, trained)
     to_forget = tuple(r for r in waiting if asked[r])
     never_trained = tuple(r for r in waiting if not asked[r])
+    end_what_saw(never_trained, say)
     for request_id in never_trained:
         _answer_untrained(request_id)
         say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
@@ -212,6 +222,8 @@ def _resume(
         mine = tuple(r.id for r in held if r.status in UNDER_WAY)
         if not mine:
             continue  # done, or all of it waits for a person, which is no interruption
+        if run.status == INTERIM:
+            continue
         mine += tuple(r.id for r in held if r.status == "awaiting_approval")  # killed while it moved them on
         if run.status in ("promoted", "purged") or model_registry.find(settings.model.registered_as, run.id):
             say(f"{run.id} had promoted its model when it was interrupted: completing it.")

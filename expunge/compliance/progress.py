@@ -127,13 +127,8 @@ class Progress(Quarantine):
 
     def rule_of(self, request: Request) -> str:
         """The rule that gives the request's deadline, that of the extension where there is one."""
-        if request.extended_to is None:
-            return request.due_rule
-        settings = self._settings
-        paused = _paused_days(request.identity_requested_at, request.identity_confirmed_at, settings.timezone)
-        return deadlines.extend(
-            request.regulation, request.received_at, settings.holidays, settings.timezone, paused
-        ).rule
+        _, longer = self._paused(request, request.identity_requested_at, request.identity_confirmed_at)
+        return longer.rule if longer is not None else request.due_rule
 
     def _move(
         self, connection: Connection, request: Request, target: Status, run_id: str | None, fields: Mapping[str, Any]

@@ -8,6 +8,7 @@ from zenml import step
 
 from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
+from adapters.interim import certificate_name, for_request, interim_limits
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import current_project
 from expunge.compliance.approvals import approvals_of, notices_of
@@ -45,7 +46,9 @@ def certify_erasure(
             if issued:  # before the process was killed
                 written[request_id] = issued[-1].path
                 continue
+            listed, until = for_request(purge.values["artifacts"], request_id, run_id)
             predicate = {
+                "interim": until is not None,
                 **_request_parts(ledger, request_id),
                 "issued_at": clock.now(),
                 "data_version": data,
@@ -62,11 +65,11 @@ def certify_erasure(
                 "verdict": {"passed": gate_decision.passed, "words": gate_decision.words.split(": ", 1)[-1]},
                 "guarantee": gate_decision.guarantee,
                 "model": model,
-                "artifacts": purge.values["artifacts"],
+                "artifacts": listed,
                 "rescan": purge.values["rescan"],
                 "approvals": approvals_of(ledger.get_run(run_id)),
                 "notices": notices_of(ledger.get_request(request_id)),
-                "limits": list(clock.limits()),
+                "limits": [*clock.limits(), *interim_limits(until)],
                 "ledger": _ledger_part(ledger),
                 "report": {
                     "path": str(report.relative_to(project.state)),
@@ -75,9 +78,11 @@ def certify_erasure(
                 "details": {"request": _own_evidence(evidence, request_id)},
             }
             statement = build_statement([{"name": model["name"], "digest": {"sha256": model["sha256"]}}], predicate)
-            path = project.certificates / f"{request_id}.certificate.json"
+            path = project.certificates / certificate_name(request_id, interim=until is not None)
             digest = write_certificate(path, sign(statement, key))
-            ledger.add_certificate(request_id, str(path.relative_to(project.state)), digest, run_id)
+            ledger.add_certificate(
+                request_id, str(path.relative_to(project.state)), digest, run_id, interim=until is not None
+            )
             written[request_id] = str(path.relative_to(project.state))
     return Facts("Certificates", {"run": run_id, "certificates": written, "report": erasure_report.title})
 

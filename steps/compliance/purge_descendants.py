@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from zenml import step
 
-from adapters import artifacts, clock, purging
+from adapters import artifacts, clock, prefixes, purging
 from adapters.ledger import open_ledger, write_epoch
 from expunge.errors import IntegrityError
 from expunge.facts import Facts
@@ -31,8 +31,10 @@ def purge_descendants(promotion: Facts, run_id: str) -> Annotated[Facts, "purge"
         for d in done.destroyed
     ]
     parts += purging.kept()
+    restricted = prefixes.parts(run_id)
     with open_ledger() as ledger:
-        ledger.add_tombstones(_tombstone(part, done, run_id) for part in parts)
+        ledger.add_tombstones([*(_tombstone(part, done, run_id) for part in parts), *prefixes.tombstones(run_id)])
+        prefixes.settle_tombstones(ledger, purging.METHOD)
         if again["found"]:
             raise IntegrityError(
                 f"The scan after the purge still found: {'; '.join(again['found'])}.",
@@ -43,6 +45,7 @@ def purge_descendants(promotion: Facts, run_id: str) -> Annotated[Facts, "purge"
             ledger.mark_erased(request_id, run_id)
         ledger.update_run(run_id, status="purged")
     write_epoch()
+    parts = [*prefixes.but_for(parts, run_id), *restricted]
     return Facts("Purge", {"artifacts": parts, "shared_files": sorted(set(done.shared)), "rescan": again})
 
 
