@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, demo, evaluating, evidence, explaining, projects, requests, serving, training, unlearning
+from cli import audit, demo, evaluating, evidence, explaining, ledger, projects, requests, serving, training, unlearning
 from cli.context import Options
 
 app = typer.Typer(
@@ -31,7 +31,8 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
+MODULES = (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, ledger, serving)
+for module in MODULES:
     module.add_to(app)
 
 
