@@ -67,7 +67,8 @@ try:
 except ImportError as error:
     outcome["control"] = str(error)
 outcome["refused"] = Nothing.refused
-outcome["loaded"] = sorted({"expunge", "zenml", "torch", "sqlalchemy"} & {name.partition(".")[0] for name in sys.modules})
+heavy = {"expunge", "zenml", "torch", "sqlalchemy"}
+outcome["loaded"] = sorted(heavy & {name.partition(".")[0] for name in sys.modules})
 sys.__stdout__.write("OUTCOME" + json.dumps(outcome))
 """
 
