@@ -11,6 +11,7 @@ from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
 from adapters.project import Project
+from adapters.verification import check_rows, verify_project
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
 
 
@@ -36,6 +37,7 @@ def check_health(project: Project) -> list[Health]:
         ("production model", _production),
         ("certificates", _certificates),
         ("rewind prefixes", _prefixes),
+        ("model versions", _versions_on_record),
         ("kernel table", _kernels),
     )
     return [_run(name, check, project) for name, check in checks]
@@ -61,15 +63,7 @@ def _store(project: Project) -> str:
 
 
 def _ledger(project: Project) -> str:
-    with open_ledger(project) as ledger:
-        ok, bad, _ = ledger.verify_chain()
-        changed = ledger.verify_rows() if ok else []
-        events = ledger.head().seq
-    if not ok:
-        raise IntegrityError(f"The ledger's chain is broken at event {bad}.", "Restore it from a backup.")
-    if changed:
-        raise IntegrityError(f"Ledger row {changed[0]} was changed behind its events.", "Restore it from a backup.")
-    return f"chain of {events} events is intact"
+    return check_rows(project)
 
 
 def _production(project: Project) -> str:
@@ -85,15 +79,28 @@ def _production(project: Project) -> str:
 
 
 def _certificates(project: Project) -> str:
-    from expunge.compliance.verify.check import verify_certificate
+    done = verify_project(project)
+    for one in (done.ledger, *done.certificates):
+        for failed in one.failures:
+            raise IntegrityError(f"{failed.name}: {failed.words}", "See all: `expunge verify --all`.")
+    return f"{len(done.certificates)} verified"
 
-    files = sorted(project.certificates.glob("*.certificate.json"))
-    for path in files:
-        result = verify_certificate(path)
-        if not result.ok:
-            failed = next(check for check in result.checks if check.status == "failed")
-            raise IntegrityError(f"{path}: {failed.name}: {failed.words}", "Restore it from a backup.")
-    return f"{len(files)} verified"
+
+def _versions_on_record(project: Project) -> str:
+    """Each model version notes the certificates that speak of it: the ledger must know them still."""
+    with open_ledger(project) as ledger:
+        known = {certificate.sha256 for certificate in ledger.certificates()}
+    noted = 0
+    for version in model_registry.all_versions():
+        for request_id, digest in model_registry.certificates_of(version).items():
+            noted += 1
+            if digest not in known:
+                raise IntegrityError(
+                    f"The ledger does not know the certificate of {request_id} ({digest[:16]}…) that model version "
+                    f"{model_registry.label(version)} carries: its end was cut off, or it is an old copy.",
+                    "Restore the ledger from a newer backup.",
+                )
+    return f"{noted} certificates noted on model versions are on the ledger"
 
 
 def _prefixes(project: Project) -> str:

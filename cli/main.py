@@ -17,6 +17,7 @@ from cli import (
     evidence,
     explaining,
     keys,
+    ledger,
     projects,
     requests,
     scheduling,
@@ -48,10 +49,11 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (
+MODULES = (
     demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
-    explaining, audit, serving, keys, storage,
-):  # fmt: skip
+    explaining, audit, ledger, serving, keys, storage,
+)  # fmt: skip
+for module in MODULES:
     module.add_to(app)
 
 

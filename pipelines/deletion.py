@@ -73,7 +73,7 @@ def deletion_pipeline(
     drift = report_drift(judged, evidence, settings)
     decision = decide_gate(evidence, run, forget_set, training_records, settings, run_id=run_id)
     promotion = promote_model(
-        decision, run, new_trajectory, model, training_records, held_out_records,
+        decision, run, evidence, new_trajectory, model, training_records, held_out_records,
         plan, run, evidence, decision, drift, settings, run_id,
     )  # fmt: skip
     # One step, not the fan-out of `scoring`: this pipeline runs on orchestrators that have no dynamic ones (ADR 3, 7).
@@ -114,7 +114,7 @@ def _finish(
     keep_prefix(run, promotion, settings, run_id, after=after)
     purge = purge_descendants(promotion, run_id, after=["keep_prefix"])
     report = write_report(plan, run, evidence, decision, drift, promotion, purge, run_id)
-    certificates = certify_erasure(plan, run, evidence, decision, promotion, purge, report, settings, run_id)
+    certificates = certify_erasure(plan, run, evidence, decision, drift, promotion, purge, report, settings, run_id)
     close_requests(certificates, run_id)
 
 

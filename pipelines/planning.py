@@ -24,7 +24,8 @@ def planned(run_id: str, model_version: str, settings: ProjectSettings, retrain_
     forget_set = resolve_records(due, losses)
     plan = plan_unlearning(
         forget_set, losses, required("trajectory", model_version), label, settings,
-        required("training_records", model_version), run_id=run_id, retrain_because=retrain_because, **calibrated, **lent(model_version),
+        required("training_records", model_version), run_id=run_id, retrain_because=retrain_because,
+        **calibrated, **lent(model_version),
     )  # fmt: skip
     return forget_set, plan
 
