@@ -10,7 +10,9 @@ from adapters import artifacts, kernel_table, model_registry
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
+from adapters.ledger_age import require_current
 from adapters.project import Project
+from adapters.purge_again import whats_back
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
 
 
@@ -33,6 +35,8 @@ def check_health(project: Project) -> list[Health]:
         ("versions", _versions),
         ("checkpoint store", _store),
         ("ledger", _ledger),
+        ("age of the ledger", _age),
+        ("nothing erased is back", _nothing_back),
         ("production model", _production),
         ("certificates", _certificates),
         ("kernel table", _kernels),
@@ -68,6 +72,23 @@ def _ledger(project: Project) -> str:
     if changed:
         raise IntegrityError(f"Ledger row {changed[0]} was changed behind its events.", "Restore it from a backup.")
     return f"chain of {events} events is intact"
+
+
+def _age(project: Project) -> str:
+    with open_ledger(project) as ledger:
+        require_current(ledger, project, certificates=True)
+    return "it has every event that the head file and the certificates know"
+
+
+def _nothing_back(project: Project) -> str:
+    found = whats_back()
+    if found:
+        raise IntegrityError(
+            f"{len(found)} artifact(s) of erased records exist, such as {found[0].kind} {found[0].version.id}:"
+            f" {found[0].why}.",
+            "Was a backup put back? See `expunge purge --dry-run`, then run `expunge purge`.",
+        )
+    return "no artifact, checkpoint or log of an erased record"
 
 
 def _production(project: Project) -> str:

@@ -101,18 +101,18 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
             found.append(_trajectory(version, "continues a trajectory that saw the records, without passing", digest))
             contaminated.add(digest)
         else:
-            staying.add(str(version.run_metadata.get(artifacts.MODEL_VERSION, "")))
+            staying.add(owner(version))
+    leaving = {owner(d.version) for d in found} - {""}
     for version in artifacts.versions("model", present_only=True):
         own = str(version.run_metadata.get("trajectory", ""))
-        if own in contaminated and str(version.id) not in passed:
+        if own in contaminated and (str(version.id) not in passed or owner(version) in leaving):
             found.append(Descendant(version, "the last weights of such a trajectory"))
     for name, ids in _READERS.items():
         for version in artifacts.versions(name, present_only=True):
             held = among(ids(_reader(version)))
-            owner = str(version.run_metadata.get(artifacts.MODEL_VERSION, ""))
-            if held and name in ROWS_GO and owner and owner in staying:
-                found.append(Descendant(version, "holds rows of the records, of a model that never saw them", rows=held))
-            elif held and str(version.id) not in passed:
+            if held and name in ROWS_GO and owner(version) in staying - {""}:
+                found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
+            elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
     return found
 
@@ -120,8 +120,8 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
 def returned() -> list[Descendant]:
     """What was destroyed once and is there again: a backup was put back."""
     gone = [v for v in artifacts.versions() if artifacts.is_destroyed(v)]
-    stored = {v.id: made for v in gone if v.artifact.name == "trajectory" and (made := _stored(v))}
-    objects = {o for made in stored.values() for o in made.objects} - _live_objects()
+    stored = {v.id: made for v in gone if v.artifact.name == "trajectory" and (made := objects_of(v))}
+    objects = {o for made in stored.values() for o in made.objects} - live_objects()
     back = set(CheckpointStore().present(_as_directory(objects))) if objects else set()
     why = "was destroyed before and is there again, as after a restore from a backup"
     return [
@@ -135,7 +135,7 @@ def destroyed_by(run_id: str) -> list[Descendant]:
     """What a run has destroyed so far."""
     why = "destroyed before the run was interrupted"
     mine = [v for v in artifacts.versions() if v.run_metadata.get(artifacts.DESTROYED_BY) == run_id]
-    return [Descendant(v, why, str(v.run_metadata.get("trajectory", ""))) for v in mine]
+    return [Descendant(v, why, str(v.run_metadata.get("trajectory", "")), stored=objects_of(v)) for v in mine]
 
 
 def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str] = ()) -> Purged:
@@ -178,7 +178,7 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
     shared: list[str] = []
     for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
         shutil.rmtree(folder, ignore_errors=True)
-    stored = stored or _stored(version)
+    stored = stored or objects_of(version)
     if stored is not None:
         shared = CheckpointStore().destroy(stored)
     artifacts.destroy(version, run_id)
@@ -187,28 +187,31 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
 
 def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
     """Look again, at the stores and not at the records of what was done: what still exists."""
-    store = CheckpointStore()
+    gone = list(destroyed)
     left = [f"{d.kind} {d.version.id}: {d.why}" for d in descendants(pseudonyms, promoted)]
     left += [f"log {path}: names one of the records" for path in step_logs.naming(pseudonyms, pseudonymizer())]
-    live = _live_objects()
-    checked = 0
-    for descendant in destroyed:
-        checked += 1
+    left += still_present(d.stored for d in gone)
+    for descendant in gone:
         if descendant.rows:  # `descendants` read the table again
             continue
         if artifacts.still_stored(descendant.version):
             left.append(f"{descendant.kind} {descendant.version.id}: the artifact store still holds it")
         for folder in shards_of({descendant.digest}) if descendant.digest else ():
             left.append(f"{folder}: norms of the records, which another process is computing")
-        if descendant.stored is not None:
-            objects = set(store.present(descendant.stored)) - live
-            left += [f"DVC object {o} of trajectory {descendant.version.id} still exists" for o in sorted(objects)]
     words = "nothing of the records was found" if not left else f"{len(left)} item(s) were found"
+    where = "in the artifact store with its logs, the DVC cache and its remote"
     return {
         "at": clock.now().isoformat(timespec="seconds"),
         "found": left,
-        "words": f"{words} in the artifact store, the DVC cache and its remote ({checked} destroyed artifacts checked)",
+        "words": f"{words} {where} ({len(gone)} destroyed artifacts checked)",
     }
+
+
+def still_present(stored: Iterable[StoredDirectory | None]) -> list[str]:
+    """DVC objects of destroyed trajectories that exist though no other trajectory needs them."""
+    objects = {o for one in stored if one is not None for o in one.objects} - live_objects()
+    present = CheckpointStore().present(_as_directory(objects)) if objects else []
+    return [f"DVC object {o} still exists" for o in sorted(present)]
 
 
 def kept() -> list[dict[str, Any]]:
@@ -220,9 +223,14 @@ def kept() -> list[dict[str, Any]]:
     ]
 
 
+def owner(version: Any) -> str:
+    """Label of the model version that an artifact belongs to, or ""."""
+    return str(version.run_metadata.get(artifacts.MODEL_VERSION, ""))
+
+
 def _serves(version: Any) -> bool:
     """Whether it belongs to a model version that passed an earlier gate and serves, or served, by it."""
-    return artifacts.MODEL_VERSION in version.run_metadata
+    return bool(owner(version))
 
 
 def _matcher(pseudonyms: Collection[str]) -> Callable[[Iterable[str]], frozenset[str]]:
@@ -243,10 +251,10 @@ def _matcher(pseudonyms: Collection[str]) -> Callable[[Iterable[str]], frozenset
 
 
 def _trajectory(version: Any, why: str, digest: str) -> Descendant:
-    return Descendant(version, why, digest, stored=_stored(version))
+    return Descendant(version, why, digest, stored=objects_of(version))
 
 
-def _stored(version: Any) -> StoredDirectory | None:
+def objects_of(version: Any) -> StoredDirectory | None:
     """A trajectory's DVC objects: by its manifest, else by what its metadata kept of it."""
     if artifacts.still_stored(version):
         stored: StoredDirectory = _reader(version).load_stored()
@@ -261,9 +269,9 @@ def _as_directory(objects: Iterable[str]) -> StoredDirectory:
     return StoredDirectory(str(first), {str(o): str(o) for o in others})
 
 
-def _live_objects() -> set[str]:
-    """DVC objects of the trajectories that still exist."""
-    present = artifacts.versions("trajectory", present_only=True)
+def live_objects(but: Collection[Any] = ()) -> set[str]:
+    """DVC objects of the trajectories that exist, but for those with one of these ids."""
+    present = [v for v in artifacts.versions("trajectory", present_only=True) if v.id not in but]
     return {o for version in present for o in _reader(version).load_stored().objects}
 
 

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, demo, evaluating, evidence, explaining, projects, requests, serving, training, unlearning
+from cli import (
+    audit,
+    demo,
+    evaluating,
+    evidence,
+    explaining,
+    models,
+    projects,
+    purging,
+    requests,
+    serving,
+    training,
+    unlearning,
+)
 from cli.context import Options
 
 app = typer.Typer(
@@ -31,7 +44,9 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
+for module in (
+    demo, projects, training, unlearning, evaluating, evidence, requests, explaining, purging, models, audit, serving,
+):  # fmt: skip
     module.add_to(app)
 
 

@@ -54,7 +54,8 @@ class ArtifactMaterializer(BaseMaterializer):
         """Write the artifact's files and their index."""
         index = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         if self._replacing:
-            return self._replace_files(files, index)
+            self._replace_files(files, index)
+            return
         for name, content in {**files, INDEX: _json(index)}.items():
             with self.artifact_store.open(self._path(name), "wb") as stream:
                 stream.write(content)
