@@ -10,7 +10,9 @@ from adapters import artifacts, kernel_table, model_registry, prefixes
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
+from adapters.ledger_age import require_current
 from adapters.project import Project
+from adapters.purge_again import whats_back
 from adapters.verification import check_rows, verify_project
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
 
@@ -34,6 +36,8 @@ def check_health(project: Project) -> list[Health]:
         ("versions", _versions),
         ("checkpoint store", _store),
         ("ledger", _ledger),
+        ("age of the ledger", _age),
+        ("nothing erased is back", _nothing_back),
         ("production model", _production),
         ("certificates", _certificates),
         ("rewind prefixes", _prefixes),
@@ -64,6 +68,23 @@ def _store(project: Project) -> str:
 
 def _ledger(project: Project) -> str:
     return check_rows(project)
+
+
+def _age(project: Project) -> str:
+    with open_ledger(project) as ledger:
+        require_current(ledger, project, certificates=True)
+    return "it has every event that the head file and the certificates know"
+
+
+def _nothing_back(project: Project) -> str:
+    found = whats_back()
+    if found:
+        raise IntegrityError(
+            f"{len(found)} artifact(s) of erased records exist, such as {found[0].kind} {found[0].version.id}:"
+            f" {found[0].why}.",
+            "Was a backup put back? See `expunge purge --dry-run`, then run `expunge purge`.",
+        )
+    return "no artifact, checkpoint or log of an erased record"
 
 
 def _production(project: Project) -> str:

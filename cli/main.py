@@ -18,7 +18,9 @@ from cli import (
     explaining,
     keys,
     ledger,
+    models,
     projects,
+    purging,
     requests,
     scheduling,
     serving,
@@ -51,7 +53,7 @@ def _global_options(
 
 MODULES = (
     demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
-    explaining, audit, ledger, serving, keys, storage,
+    explaining, purging, models, audit, ledger, serving, keys, storage,
 )  # fmt: skip
 for module in MODULES:
     module.add_to(app)

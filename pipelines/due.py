@@ -12,6 +12,8 @@ from adapters import model_registry, workdir
 from adapters.checkpoint_store import CheckpointStore
 from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
+from adapters.ledger_age import require_current
+from adapters.purge_records import purge_records
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
@@ -88,6 +90,7 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
 
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     with open_ledger() as ledger:
+        require_current(ledger)
         resumed = _resume(ledger, settings, say)
     done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
     done += _carry_out_approved(settings, say, policy)
@@ -244,8 +247,13 @@ def _resume(
 
 
 def _answer_untrained(request_id: str) -> None:
-    """A request whose records no model saw is closed at once; its records stay out of every later training."""
+    """A request whose records the model that serves never saw is closed at once: what an older model or a table still
+    holds of them is destroyed, and they stay out of every later training.
+    """
     run_id = f"none-{request_id}"
+    with open_ledger() as ledger:
+        pseudonyms = {r.record_pseudonym for r in ledger.request_records(request_id)}
+    purge_records(pseudonyms, (), run_id)
     with open_ledger() as ledger:
         ledger.add_run(run_id, status="closed", method="none", details={"requests": [request_id]})
         for status in ("planned", "unlearning", "verified", "promoted"):
