@@ -114,7 +114,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
                 found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    unlawful = prefixes.unlawful(wanted)
+    unlawful = prefixes.unlawful(frozenset(pseudonyms))
     return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
