@@ -55,10 +55,18 @@ def play(story: Story, project: Project, say: Say) -> Played:
         else:
             done.output.append("")
         done.seconds.append(round(time.monotonic() - began, 2))
-        for line in done.output[-1].splitlines():
+        for line in _shown(scene, done.output[-1]):
             say(f"    {line}")
         write_whole(journal, json.dumps(done.to_dict()).encode())
     return done
+
+
+def _shown(scene: Scene, said: str) -> list[str]:
+    """What a reader of the whole week wants to see of it: a run's table and progress are too much."""
+    lines = said.splitlines()
+    if scene.command[:1] != ("run-due",):
+        return lines
+    return [line for line in lines if line.strip() and line[0] not in "┏┃┡│├└" and not line.endswith("...")]
 
 
 def expunge(project: Project, command: tuple[str, ...], at: str) -> str:
