@@ -1,4 +1,4 @@
-"""request add|list|show, run-due; the other verbs of `request` are in request_files and request_changes."""
+"""request add|list|show; the other verbs of `request` are in request_files and request_changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, data_settings, project, settings, start
+from cli.context import Config, Json, data_settings, project
 
 app = typer.Typer(help="Deletion requests: take in, list, change, answer.", no_args_is_help=True)
 
@@ -18,7 +18,6 @@ def add_to(parent: typer.Typer) -> None:
     request_files.add_to(app)
     request_changes.add_to(app)
     parent.add_typer(app, name="request")
-    parent.command("run-due")(run_due)
 
 
 @app.command("add")
@@ -100,47 +99,3 @@ def _owed(request: Any) -> str:
     if request.owes_acknowledgement:
         return f"acknowledge by {request.acknowledge_by}"
     return "proof of identity" if request.status == "identity_unverified" else ""
-
-
-def run_due(
-    within: Annotated[
-        str | None, typer.Option("--within", help="Only what is due within this time, such as 7d; default: all open.")
-    ] = None,
-    config: Config = None,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
-    """Answer every due request in one run: plan, unlearn, judge, promote, destroy, certify. Safe to call again."""
-    chosen = settings(config, overrides)
-    span = _days(within)
-    start()
-    from pipelines.due import run_due as run
-    from pipelines.outcome import outcomes
-
-    done = run(chosen, span, output.say)
-    rows = outcomes(chosen, done.requests) if done.requests else []
-    if json:
-        output.as_json({"requests": [row.to_dict() for row in rows], "answered": done.answered})
-        return
-    if not rows and not done.answered:
-        output.line("Nothing is due.")
-        return
-    for request_id in done.answered:
-        output.line(f"{request_id}: answered; the model was never trained on its records.")
-    if rows:
-        from cli.outcomes import show_outcomes
-
-        show_outcomes(rows)
-
-
-def _days(within: str | None) -> Any:
-    from datetime import timedelta
-
-    from expunge.errors import UsageError
-
-    if within is None:
-        return None
-    number, unit = within[:-1], within[-1:]
-    if not number.isdigit() or unit not in ("d", "w"):
-        raise UsageError(f"--within {within!r} is no time span.", "Write 7d or 2w.")
-    return timedelta(days=int(number) * (7 if unit == "w" else 1))

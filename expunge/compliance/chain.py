@@ -20,6 +20,7 @@ from sqlalchemy import Connection, insert, select
 from expunge.compliance.canonical import canonical_json, canonical_text
 from expunge.compliance.models import event
 from expunge.compliance.moments import to_text
+from expunge.compliance.row_digests import plain
 from expunge.compliance.rows import Event
 
 GENESIS = "0" * 64
@@ -44,7 +45,7 @@ class Head(NamedTuple):
 
 def event_hash(row: Mapping[Any, Any]) -> str:
     """Hex hash of an event row."""
-    return hashlib.sha256(canonical_json({name: row[name] for name in HASHED})).hexdigest()
+    return hashlib.sha256(canonical_json({name: plain(row[name]) for name in HASHED})).hexdigest()
 
 
 def head_of(connection: Connection) -> Head:

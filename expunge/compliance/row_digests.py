@@ -71,9 +71,14 @@ def _rows(connection: Connection, table: Table, query: Select[Any]) -> list[dict
 
 
 def _ordered(table: Table, rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
-    kept = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    kept = [{name: plain(value) for name, value in row.items() if value is not None} for row in rows]
     # sorted here by code point: the order of a database depends on its collation
-    return sorted(kept, key=lambda row: tuple(row[column.name] for column in table.primary_key.columns))
+    return sorted(kept, key=lambda row: tuple(str(row[column.name]) for column in table.primary_key.columns))
+
+
+def plain(value: Any) -> Any:
+    """A stored value as JSON. The ledger stores text and integers alone; anything else was put there by hand."""
+    return value if value is None or isinstance(value, (str, int)) else {type(value).__name__: repr(value)}
 
 
 def _group_rows(connection: Connection, key: str) -> dict[str, list[dict[str, Any]]]:
@@ -94,6 +99,6 @@ def _all_groups(connection: Connection) -> Iterator[tuple[str, dict[str, list[di
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, table, columns in GROUPS:
         for row in _rows(connection, table, select(table)):
-            key = "/".join([name, *(row[column] for column in columns)])
+            key = "/".join([name, *(str(row[column]) for column in columns)])
             groups.setdefault(key, {}).setdefault(table.name, []).append(row)
     yield from groups.items()
