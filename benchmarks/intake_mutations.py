@@ -281,6 +281,22 @@ def received_before_submitted(draw: random.Random, sample: Sample, now: datetime
 
 
 @_register(JSON)
+def person_in_the_clear(draw: random.Random, sample: Sample, now: datetime) -> bytes | None:
+    """The id or a callback names the person: the ledger would keep it."""
+
+    def change(requests: list[dict[str, Any]]) -> None:
+        request = requests[_one(draw, sample)]
+        if sample.format == "opendsr":
+            name = request["subject_identities"][0]["identity_value"]
+            request["status_callback_urls"] = [f"https://controller.example.org/{name}?done"]
+        else:
+            request["subject_id"] = name = draw.choice(sample.people or ["person-9999"])
+            request["request_id"] = draw.choice((f"case-{name}", name, f"{name}.{draw.randint(1, 9)}"))
+
+    return _changed(sample, change)
+
+
+@_register(JSON)
 def same_id_other_content(draw: random.Random, sample: Sample, now: datetime) -> bytes | None:
     if sample.style == "one":
         return None

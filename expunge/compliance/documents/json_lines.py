@@ -8,6 +8,7 @@ from typing import Any
 
 from expunge.compliance.documents import fields, strict_json
 from expunge.compliance.documents.incoming import Fault, Faults, Incoming, Wrong
+from expunge.compliance.new_request import repeats
 
 
 def checkers(now: datetime) -> dict[str, fields.Checker]:
@@ -66,14 +67,27 @@ def build(raw: Mapping[str, Any], now: datetime, place: str, faults: Faults) -> 
     fields.in_order(found, "received_at", place, faults)
     if len(faults) > before:
         return None
-    return Incoming(
-        request_id=found["request_id"],
-        subjects=(found["subject_id"],) if "subject_id" in found else (),
-        record_ids=found.get("record_ids", ()),
-        regulation=found.get("regulation"),
-        received_at=found.get("received_at"),
-        submitted_time=found.get("submitted_time"),
-        identity_verified=found.get("identity_verified", True),
-        status_callback_urls=found.get("status_callback_urls", ()),
-        place=place,
+    return apart(
+        Incoming(
+            request_id=found["request_id"],
+            subjects=(found["subject_id"],) if "subject_id" in found else (),
+            record_ids=found.get("record_ids", ()),
+            regulation=found.get("regulation"),
+            received_at=found.get("received_at"),
+            submitted_time=found.get("submitted_time"),
+            identity_verified=found.get("identity_verified", True),
+            status_callback_urls=found.get("status_callback_urls", ()),
+            place=place,
+        ),
+        faults,
     )
+
+
+def apart(made: Incoming, faults: Faults) -> Incoming | None:
+    """The request, unless what the ledger keeps in the clear repeats the person or a record; then a fault is noted."""
+    for name, request_id, texts in (("id", made.request_id, ()), ("callback", "", made.status_callback_urls)):
+        if repeats(request_id, texts, made.subjects, set(made.record_ids)):
+            what = f"its {name} repeats the person or a record."
+            faults.append(Fault(made.place, "", what, "The ledger keeps pseudonyms only: use an opaque one."))
+            return None
+    return made

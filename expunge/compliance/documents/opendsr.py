@@ -13,7 +13,7 @@ from typing import Any
 
 from expunge.compliance.documents import fields, strict_json
 from expunge.compliance.documents.incoming import Fault, Faults, Incoming, Wrong
-from expunge.compliance.documents.json_lines import objects_by_line, sound
+from expunge.compliance.documents.json_lines import apart, objects_by_line, sound
 
 IDENTITY_TYPES = (
     "controller_customer_id", "android_advertising_id", "android_id", "email", "fire_advertising_id",
@@ -76,16 +76,19 @@ def _build(
     if len(faults) > before:
         return None
     subjects, records, unmatched = found["subject_identities"]
-    return Incoming(
-        request_id=found["subject_request_id"],
-        subjects=subjects,
-        record_ids=records,
-        regulation=found["regulation"],
-        received_at=found.get("received_time"),
-        submitted_time=found["submitted_time"],
-        status_callback_urls=found.get("status_callback_urls", ()),
-        unmatched=unmatched,
-        place=place,
+    return apart(
+        Incoming(
+            request_id=found["subject_request_id"],
+            subjects=subjects,
+            record_ids=records,
+            regulation=found["regulation"],
+            received_at=found.get("received_time"),
+            submitted_time=found["submitted_time"],
+            status_callback_urls=found.get("status_callback_urls", ()),
+            unmatched=unmatched,
+            place=place,
+        ),
+        faults,
     )
 
 
