@@ -11,6 +11,7 @@ import pytest
 from conftest import Case
 from filelock import FileLock
 
+from adapters.requests import records_of
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import KEY_VARIABLE, load_or_create_key, rotate_key
 
@@ -36,7 +37,7 @@ def answers(house: Any) -> dict[str, str]:
     return {row["request"]: row["answer"] for row in imported["requests"]}
 
 
-def test_after_both_rotations_everything_old_still_counts(house: Any) -> None:
+def test_after_both_rotations_everything_old_still_counts(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {key["of"]: key["id"] for key in house.run("keys", "list", "--json").json()}
     for of in ("pseudonym", "certificate"):
         done = house.run("keys", "rotate", of, "--json").json()
@@ -56,6 +57,21 @@ def test_after_both_rotations_everything_old_still_counts(house: Any) -> None:
         assert ledger.quarantined_among(["rec-1", "rec-2", "rec-3"]) == {"rec-1", "rec-2"}
         assert ledger.audit_record("rec-1")["known"] and ledger.audit_subject("ada@example.org")["known"]
         assert ledger.verify_chain().ok and ledger.verify_rows() == []
+    monkeypatch.setenv("EXPUNGE_PROJECT", str(house.root))
+    assert records_of(["q1"], ["rec-1", "rec-2", "rec-3"]) == {"q1": ("rec-1", "rec-2")}  # what a run would forget
+
+
+@pytest.mark.slow
+def test_no_training_sees_what_was_erased_under_a_retired_key(house: Any) -> None:
+    table = [f"rec-{number},{number % 2},{number}" for number in range(1, 121)]
+    (house.root / "people.csv").write_text("\n".join(["id,y,a", *table]) + "\n")
+    house.run("keys", "rotate", "pseudonym")
+    house.run("train", "--set", "training.batch_size=16", "--set", "training.learning_rate=0.01")
+    assert not {"rec-1", "rec-2"} & set(house.trained_ids()) and len(house.trained_ids()) > 60
+    assert house.run("audit", "record", "rec-1", "--json").json()["known"]
+    assert [one["id"] for one in house.run("audit", "subject", "ada@example.org", "--json").json()["requests"]] == [
+        "q1"
+    ]
 
 
 def test_without_the_retired_keys_nothing_old_is_known(house: Any) -> None:
