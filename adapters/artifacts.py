@@ -50,12 +50,20 @@ def load(version: Any) -> Any:
 
 def destroy(version: Any, run_id: str) -> None:
     """Delete the content and its pages from the artifact store; the version stays as a tombstone. Idempotent."""
-    if is_destroyed(version):
-        return
+    mark_destroyed(version, run_id)
     client = Client()
     if client.active_stack.artifact_store.exists(version.uri):
         client.delete_artifact_version(version.id, delete_metadata=False, delete_from_artifact_store=True)
-    note(version, {DESTROYED_AT: clock.now().isoformat(timespec="seconds"), DESTROYED_BY: run_id})
+
+
+def mark_destroyed(version: Any, run_id: str) -> None:
+    """Say that an artifact is destroyed, before anything of it is deleted.
+
+    A process that is killed in between leaves a mark that the next one goes by (`remains`), never an artifact that
+    looks whole and cannot be read.
+    """
+    if not is_destroyed(version):
+        note(version, {DESTROYED_AT: clock.now().isoformat(timespec="seconds"), DESTROYED_BY: run_id})
 
 
 def note(version: Any, metadata: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from adapters import artifacts, clock, model_registry, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
+from expunge.errors import IntegrityError
 
 METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, NIST SP 800-88 Rev. 2)"
 
@@ -101,6 +102,13 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
     return found
 
 
+def destroyed_by(run_id: str) -> list[Descendant]:
+    """What a run has marked as destroyed so far."""
+    why = "destroyed before the run was interrupted"
+    mine = [v for v in artifacts.versions() if v.run_metadata.get(artifacts.DESTROYED_BY) == run_id]
+    return [Descendant(v, why, str(v.run_metadata.get("trajectory", ""))) for v in mine]
+
+
 def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
     """Destroy them, take the model versions they made out of service, and clear half-finished work."""
     done = Purged()
@@ -121,20 +129,45 @@ def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
 
 def destroy_trajectory(version: Any, run_id: str) -> list[str]:
     """Destroy one trajectory's checkpoints and its manifest; returns the files that another trajectory shares."""
-    if artifacts.is_destroyed(version):
-        return []
     shared: list[str] = []
     for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
         shutil.rmtree(folder, ignore_errors=True)
-    if artifacts.still_stored(version):
-        shared = CheckpointStore().destroy(_reader(version).load_stored())
+    stored = _objects_of(version)
+    artifacts.mark_destroyed(version, run_id)
+    if stored is not None and stored.dvc_hash in _directories_of_others(version):
+        shared = sorted(stored.files)
+    elif stored is not None:
+        shared = CheckpointStore().destroy(stored)
     artifacts.destroy(version, run_id)
     return shared
+
+
+def _objects_of(version: Any) -> StoredDirectory | None:
+    """A trajectory's DVC objects; None when they are gone, which they are before the manifest is."""
+    if not artifacts.still_stored(version):
+        return None
+    try:
+        stored: StoredDirectory = _reader(version).load_stored()
+    except IntegrityError:
+        if artifacts.is_destroyed(version):
+            return None
+        raise
+    return stored
+
+
+def _directories_of_others(version: Any) -> set[str]:
+    """DVC directories of all other trajectories that exist.
+
+    The same run done twice makes the same bytes: after a kill, or first as a trial. One goes, the other serves.
+    """
+    present = artifacts.versions("trajectory", present_only=True)
+    return {str(v.run_metadata.get("dvc_hash", "")) for v in present if v.id != version.id}
 
 
 def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
     """Look again, at the stores and not at the records of what was done: what still exists."""
     store = CheckpointStore()
+    needed = {str(v.run_metadata.get("dvc_hash", "")) for v in artifacts.versions("trajectory", present_only=True)}
     left = [f"{d.kind} {d.version.id}: {d.why}" for d in descendants(pseudonyms, promoted)]
     checked = 0
     for descendant in destroyed:
@@ -144,7 +177,7 @@ def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iter
         for folder in shards_of({descendant.digest}) if descendant.digest else ():
             left.append(f"{folder}: norms of the records, which another process is computing")
         dvc_hash = descendant.version.run_metadata.get("dvc_hash")
-        if dvc_hash and store.present(StoredDirectory(str(dvc_hash), {})):
+        if dvc_hash and dvc_hash not in needed and store.present(StoredDirectory(str(dvc_hash), {})):
             left.append(f"DVC object {dvc_hash} still exists")
     words = "nothing of the records was found" if not left else f"{len(left)} item(s) were found"
     return {

@@ -17,7 +17,7 @@ def purge_descendants(promotion: Facts, run_id: str) -> Annotated[Facts, "purge"
         requests = ledger.get_run(run_id).details["requests"]
         pseudonyms = {r.record_pseudonym for request in requests for r in ledger.request_records(request)}
     promoted = [str(v.id) for v in artifacts.versions(model_version_id=promotion.values["id"])]
-    found = purging.descendants(pseudonyms, promoted)
+    found = [*purging.descendants(pseudonyms, promoted), *purging.destroyed_by(run_id)]
     done = purging.destroy(found, run_id)
     again = purging.rescan(pseudonyms, promoted, done.destroyed)
     parts: list[dict[str, Any]] = [
