@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,29 @@ class CheckpointStore:
             homes = (repo.cache.local, repo.cloud.get_remote_odb(REMOTE))
             return [o for o in stored.objects if any(Path(h.oid_to_path(o)).is_file() for h in homes)]
 
+    def trajectories(self) -> list[StoredDirectory]:
+        """Every trajectory that the store holds, those too that no artifact names."""
+        import json
+
+        import yaml
+
+        found = []
+        with self._opened() as repo:
+            for pointer in (self.project.dvc / _FOLDER).glob("*.dvc"):
+                try:
+                    dvc_hash = yaml.safe_load(pointer.read_text())["outs"][0]["md5"]
+                except (yaml.YAMLError, TypeError, KeyError, IndexError):
+                    pointer.unlink()  # cut in half: it names nothing
+                    continue
+                files: dict[str, str] = {}
+                for odb in (repo.cache.local, repo.cloud.get_remote_odb(REMOTE)):
+                    directory = Path(odb.oid_to_path(dvc_hash))
+                    if directory.is_file():
+                        files = {entry["relpath"]: entry["md5"] for entry in json.loads(directory.read_bytes())}
+                        break
+                found.append(StoredDirectory(dvc_hash, files))
+        return found
+
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         import dvc.logger  # noqa: F401  (sets levels when imported)
@@ -162,6 +185,8 @@ class CheckpointStore:
             if not (self.project.dvc / ".dvc").is_dir():
                 with _disk_errors(self.project.dvc):
                     self._create()
+            # Left by a killed process, perhaps cut in half, which DVC never gets over. Ours is the lock that counts.
+            (self.project.dvc / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
             with Repo(str(self.project.dvc)) as repo:
                 yield repo
 
@@ -201,7 +226,8 @@ class CheckpointStore:
         for odb in (repo.cache.local, repo.cloud.get_remote_odb(REMOTE)):
             for o in stored.objects:
                 if o not in named:
-                    odb.delete(o)
+                    with suppress(FileNotFoundError):  # deleted before the process was killed
+                        odb.delete(o)
         return named & set(stored.objects)
 
     def _named_by_pointers(self, repo: Any) -> set[str]:
