@@ -10,6 +10,7 @@ from adapters import artifacts, clock
 from adapters.facts import versions
 from adapters.ledger import open_ledger
 from adapters.project import Project, current_project
+from expunge.compliance.whole_file import write_whole
 from expunge.evaluation.evidence import Evidence, GateDecision
 from expunge.facts import Facts, Report
 from expunge.reporting.erasure_inputs import ErasureReportInputs, RequestLine
@@ -79,7 +80,7 @@ def write_report(
     else:
         html = erasure_report(inputs)
         project.reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
+        write_whole(path, html.encode())
     return Report("Erasure report", html, {"run": run_id, "passed": gate_decision.passed, "in_words": explain(inputs)})
 
 
