@@ -9,13 +9,14 @@ from datetime import timedelta
 
 from filelock import FileLock, Timeout
 
-from adapters import model_registry, workdir
+from adapters import clock, model_registry, remains, workdir
 from adapters.ledger import open_ledger, write_epoch
 from adapters.project import current_project
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
 from expunge.compliance.ledger import Ledger
+from expunge.compliance.rows import DeletionRun
 from expunge.errors import GateFailed
 from expunge.settings import ProjectSettings
 from pipelines.calibration import calibration_pipeline
@@ -25,6 +26,7 @@ from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
 UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
+UNTRAINED = "none"
 Say = Callable[[str], None]
 
 
@@ -57,6 +59,7 @@ def run_due(settings: ProjectSettings, within: timedelta | None, say: Say = lamb
 
 
 def _run_due(settings: ProjectSettings, within: timedelta | None, say: Say) -> DueResult:
+    remains.sweep()
     with open_ledger() as ledger:
         resumed = _resume(ledger, settings, say)
         waiting = [d.request.id for d in ledger.due_requests(within=within, statuses=WAITING)]
@@ -138,15 +141,26 @@ def _resume(
         open_ids = [r for r in run.details.get("requests", []) if ledger.get_request(r).status in UNDER_WAY]
         mine = tuple(r for r in open_ids if ledger.get_request(r).run_id == run.id)
         if not mine:
+            _settle(ledger, run)
             continue
-        if run.status in ("promoted", "purged") or model_registry.find(settings.model.registered_as, run.id):
+        if run.method == UNTRAINED:
+            for request_id in mine:
+                _answer_untrained(request_id)
+            continue
+        made = model_registry.find(settings.model.registered_as, run.id)
+        if run.status in ("promoted", "purged") or model_registry.has_served(made):
             say(f"{run.id} had promoted its model when it was interrupted: completing it.")
+            if run.status != "purged":
+                ledger.update_run(run.id, status="promoted", model_version_after=model_registry.label(made))
             for request_id in mine:
                 if ledger.get_request(request_id).status == "verified":
                     ledger.move(request_id, "promoted", run.id)
             finished = run_pipeline(completion_pipeline, "completion", run.id, settings)
+            workdir.release()
             done.append((mine, ((run.id, finished),)))
             continue
+        if made is not None:
+            remains.discard(made, run.id)
         say(f"{run.id} was interrupted: its requests are planned again.")
         for request_id in mine:
             if ledger.get_request(request_id).status in ("unlearning", "verified"):
@@ -157,14 +171,27 @@ def _resume(
     return done
 
 
+def _settle(ledger: Ledger, run: DeletionRun) -> None:
+    """A run was killed just before it said how it ended; none of its requests is under way."""
+    if run.status in ("promoted", "purged") or (run.method == UNTRAINED and run.status == "started"):
+        if all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):
+            ledger.update_run(run.id, status="closed", finished_at=clock.now())
+    elif run.status in ("started", "planned", "unlearning", "verified"):
+        ledger.update_run(run.id, status="interrupted")
+
+
 def _answer_untrained(request_id: str) -> None:
-    """A request whose records no model saw is closed at once; its records stay out of every later training."""
+    """A request whose records no model saw is closed at once; its records stay out of every later training.
+
+    Killed anywhere in between, it goes on from there.
+    """
     run_id = f"none-{request_id}"
     with open_ledger() as ledger:
-        ledger.add_run(run_id, status="closed", method="none", details={"requests": [request_id]})
+        ledger.add_run(run_id, method=UNTRAINED, details={"requests": [request_id]})
         for status in ("planned", "unlearning", "verified", "promoted"):
             ledger.move(request_id, status, run_id)
         ledger.move(request_id, "purged", run_id)
         ledger.mark_erased(request_id, run_id)
         ledger.move(request_id, "closed", run_id, outcome="not_in_training")
+        ledger.update_run(run_id, status="closed", finished_at=clock.now())
     write_epoch()
