@@ -18,16 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fault_harness.house import MODEL, House
-
 from expunge.compliance.verify.check import verify_certificate
 from expunge.compliance.verify.envelope import is_signed, open_envelope, read_public_key
 from expunge.compliance.verify.ledger_file import read_ledger
+from fault_harness.house import MODEL, House
 
 STATES = frozenset(
-    "received identity_unverified accepted refused not_found duplicate quarantined planned awaiting_approval"
-    " unlearning verified failed promoted purged closed cancelled".split()
-)
+    {
+        "received", "identity_unverified", "accepted", "refused", "not_found", "duplicate", "quarantined", "planned",
+        "awaiting_approval", "unlearning", "verified", "failed", "promoted", "purged", "closed", "cancelled",
+    }
+)  # fmt: skip
 SETTLED = frozenset({"closed", "interrupted", "failed", "refused"})
 
 
@@ -192,9 +193,9 @@ def always(seen: Look, original: Original, asked: Collection[str]) -> list[str]:
         after = seen.moves(request)
         if "promoted" in after and "unlearning" in after[after.index("promoted") :]:
             found.append(f"doubled: {request} was unlearned again after its model was promoted")
-        if seen.requests.get(request, {}).get("status") == "closed" and not _untrained(seen, request):
-            if not [c for c in seen.certificates if c["request_id"] == request]:
-                found.append(f"certificate: {request} is closed without one")
+        closed = seen.requests.get(request, {}).get("status") == "closed" and not _untrained(seen, request)
+        if closed and request not in {c["request_id"] for c in seen.certificates}:
+            found.append(f"certificate: {request} is closed without one")
     return found
 
 
@@ -242,7 +243,7 @@ def broken_parts(seen: Look, version: str) -> list[str]:
             if len(homes) != 2:
                 found.append(f"checkpoint {file} of {version} lies in {len(homes)} of the cache and the remote")
             for path in homes:
-                if hashlib.md5(path.read_bytes()).hexdigest() != md5.removesuffix(".dir"):  # noqa: S324
+                if hashlib.md5(path.read_bytes()).hexdigest() != md5.removesuffix(".dir"):
                     found.append(f"checkpoint {path} of {version} has changed")
     return found
 

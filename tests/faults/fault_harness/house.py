@@ -84,15 +84,15 @@ class House:
         data = {"name": "tabular", "held_out": 0.25, "options": {**columns, "scale": scale}}
         self.scenario.write_text(yaml.safe_dump({"data": data, **SCENARIO}))
 
-    def keep(self) -> None:
-        """Make the project as it is now the one that is restored."""
-        shutil.rmtree(self.template, ignore_errors=True)
-        shutil.copytree(self.root, self.template, symlinks=True)
+    def save(self, to: Path | None = None) -> None:
+        """Keep the project as it is now, by default as the one that is restored."""
+        shutil.rmtree(to or self.template, ignore_errors=True)
+        shutil.copytree(self.root, to or self.template, symlinks=True)
 
-    def restore(self) -> None:
+    def restore(self, kept: Path | None = None) -> None:
         """Put the kept project back. Files are copied, never linked: databases are written in place."""
         shutil.rmtree(self.root, ignore_errors=True)
-        shutil.copytree(self.template, self.root, symlinks=True)
+        shutil.copytree(kept or self.template, self.root, symlinks=True)
 
     def features(self) -> dict[str, bytes]:
         """The bytes of each record's features as any table of the project stores them."""

@@ -16,6 +16,8 @@ ORDERINGS = ("one easy", "one hard", "easy and hard", "three", "with one never t
 _LATE = ("promote_model", "purge_descendants", "write_report", "certify_erasure", "close_requests", "attach_to_model")
 _SEEN_LITTLE = ("locks", "zenml logs", "dvc locks", "dvc site cache", "ledger file", "zenml database")
 
+_WEIGHT = {"retrain": 6, "rewind": 3}
+
 Census = Mapping[str, Sequence[str]]
 """Mode -> the label of every point of a whole run, in order."""
 
@@ -66,21 +68,27 @@ def requests_for(ordering: str, original: Original, rng: random.Random) -> dict[
 def targets(census: Census) -> tuple[list[tuple[str, str, str, int]], ...]:
     """(mode, label, how, occurrences) of everything that can be killed: ledger changes; the end of a run; the rest.
 
+    The ledger's changes come in every mode.
+
     Each list is in a random order that is always the same.
     """
     ledger, late, rest = [], [], []
-    for mode, labels in sorted(census.items()):
-        for label, count in sorted(Counter(labels).items()):
-            stage, what, place = _parts(label)
-            ways = [(mode, label, how, count) for how in _ways(what, place)]
-            if place.startswith("ledger ") and what == "commit":
-                ledger += ways
-            elif place in _SEEN_LITTLE:
-                rest += ways[:1]
-            elif any(name in stage for name in _LATE):
-                late += ways
-            else:
-                rest += ways
+    counts = {mode: Counter(labels) for mode, labels in sorted(census.items())}
+    for label in sorted(set().union(*counts.values())):
+        stage, what, place = _parts(label)
+        modes = [mode for mode in counts if label in counts[mode]]
+        if place.startswith("ledger ") and what == "commit":
+            ledger += [(mode, label, how, counts[mode][label]) for mode in modes for how in _ways(what, place)]
+            continue
+        # what every mode does is tried in one of them, mostly in the quickest
+        mode = random.Random(label).choice([m for m in modes for _ in range(_WEIGHT.get(m, 1))])
+        ways = [(mode, label, how, counts[mode][label]) for how in _ways(what, place)]
+        if place in _SEEN_LITTLE:
+            rest += ways[:1]
+        elif any(name in stage for name in _LATE):
+            late += ways
+        else:
+            rest += ways
     for number, group in enumerate((ledger, late, rest)):
         random.Random(number).shuffle(group)
     return ledger, late, rest
@@ -105,6 +113,23 @@ def draw(seed: int, census: Census, original: Original) -> Fault:
     return Fault(seed, mode, ordering, requests, tuple(kills), added, cancelled, rng.random() < 0.12)
 
 
+def on_the_way(original: Original) -> Fault:
+    """One project killed nine times, at each state that matters once: the quick part of the harness."""
+    kills = (
+        Kill("start | commit | ledger received to accepted + accepted to quarantined", 2),
+        Kill("start | commit | ledger promoted to purged", 1, AFTER),
+        Kill("unlearn_records | commit | ledger planned to unlearning", 1, AFTER),
+        Kill("promote_model | commit | zenml model_version", 1, AFTER),
+        Kill("promote_model | commit | ledger verified to promoted", 1, AFTER),
+        Kill("purge_descendants | remove | dvc remote", 2),
+        Kill("write_report | write | reports", 1, TORN, 500),
+        Kill("certify_erasure | write | certificates", 1, TORN, 3000),
+        Kill("close_requests | commit | ledger run is closed", 1),
+    )
+    requests = requests_for(ORDERINGS[-1], original, random.Random(0))
+    return Fault(0, "retrain", ORDERINGS[-1], requests, kills)
+
+
 def _parts(label: str) -> tuple[str, str, str]:
     stage, what, place = label.split(" | ", 2)
     return stage, what, place
@@ -119,3 +144,17 @@ def _ways(what: str, place: str) -> tuple[str, ...]:
 def _limit(how: str, label: str, rng: random.Random) -> int:
     """How many bytes of the next file are let through: none, some of a small one, some of a page or more."""
     return rng.choice((0, 1, 40, 300, 2000, 10000)) if how == TORN else 0
+
+
+def points_by_kind(census: Census) -> dict[str, tuple[int, int]]:
+    """How many different points of each kind there are, and how many in all."""
+    found: dict[str, Counter[str]] = {}
+    for labels in census.values():
+        for label in labels:
+            _, what, place = _parts(label)
+            if what == "commit":
+                what, place = "commit", place.split()[0]
+            kind = f"{what}: {'artifacts' if place.startswith('artifact') else place}"
+            found.setdefault(kind, Counter())[label] += 1
+    order = sorted(found, key=lambda kind: -sum(found[kind].values()))
+    return {kind: (len(found[kind]), sum(found[kind].values())) for kind in order}

@@ -136,7 +136,7 @@ class Recorder:
             return
         if self.busy or not isinstance(path, str | bytes | os.PathLike):
             return
-        full = os.path.abspath(os.fsdecode(path))
+        full = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 (no look-ups inside the hook)
         if not full.startswith(self.root):
             return
         self.busy = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,23 +50,30 @@ class Bench:
         self.house = House(place)
         self.log = place / "log.txt"
         self.original: Original
+        self.modules: list[str] = []
 
     def prepare(self) -> None:
         """Train, score and calibrate once, keep that, and import what a whole run imports."""
         self.house.furnish()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         zygote.warm_up(self.house)
+        modules = self.house.place / "modules.json"
         for verb in (("train", "-c", str(self.house.scenario)), ("score",), ("calibrate",)):
-            self._must(lambda verb=verb: zygote.expunge(self.house, *verb), " ".join(verb))
+
+            def action(verb: Sequence[str] = verb) -> int:
+                code = zygote.expunge(self.house, *verb)
+                modules.write_text(json.dumps(sorted(sys.modules)))
+                return code
+
+            self._must(action, " ".join(verb))
+            self.learn(json.loads(modules.read_text()))
         for left in (self.house.state / "work").glob("*"):
             raise RuntimeError(f"the preparation left {left}")
-        self.house.keep()
+        self.house.save()
         self.original = Original.of(self.house)
 
     def census(self, modes: Sequence[str] = tuple(MODES)) -> Census:
         """One whole run a mode with every kind of request: all its points. Checks the end of each, too."""
-        import random
-
         found: dict[str, list[str]] = {}
         for mode in modes:
             self.house.restore()
@@ -73,8 +82,6 @@ class Bench:
             file, modules = self.house.place / f"census-{mode}.json", self.house.place / "modules.json"
 
             def action(mode: str = mode, file: Path = file, modules: Path = modules) -> int:
-                import sys
-
                 recorder = Recorder(self.house)
                 recorder.arm()
                 code = self.due(mode)
@@ -83,12 +90,21 @@ class Bench:
                 return code
 
             self._must(action, f"the census of {mode}")
-            zygote.import_too(json.loads(modules.read_text()))
+            self.learn(json.loads(modules.read_text()))
             found[mode] = json.loads(file.read_text())
             wrong = at_end(look(self.house), self.original, requests, _records(requests))
             if wrong:
                 raise RuntimeError(f"a run of {mode} that nothing disturbed: {wrong}")
         return found
+
+    def learn(self, modules: Sequence[str]) -> None:
+        """Import what a child was seen to import, so that no later child has to."""
+        self.modules = sorted({*self.modules, *modules})
+        zygote.import_too(modules)
+
+    def must_answer(self, mode: str) -> None:
+        """A start of `run-due` that nothing disturbs. Raises RuntimeError when it fails."""
+        self._must(lambda: self.due(mode), "run-due")
 
     def due(self, mode: str) -> int:
         """In a child: `run-due` with the settings of this mode."""
@@ -162,9 +178,7 @@ class Bench:
         result.seconds, result.cpu = time.monotonic() - started, _cpu() - used
         return result
 
-    def finish(
-        self, result: Result, asked: Mapping[str, Sequence[str]], cancelled: Collection[str], mode: str
-    ) -> None:
+    def finish(self, result: Result, asked: Mapping[str, Sequence[str]], cancelled: Collection[str], mode: str) -> None:
         """Judge the end, and that one more start changes nothing."""
         seen = look(self.house)
         gone = _records({name: ids for name, ids in asked.items() if name not in cancelled})

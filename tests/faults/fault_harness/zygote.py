@@ -52,7 +52,16 @@ def warm_up(house: House) -> None:
         importlib.import_module(name)
     for name in ("pipelines.scoring", "pipelines.calibration", "pipelines.outcome", "cli.outcomes", "evidently"):
         importlib.import_module(name)
+    _list_packages_once()
     settle()
+
+
+def _list_packages_once() -> None:
+    """ZenML starts a package manager in every run to write down what is installed; once is enough here."""
+    from zenml.environment import Environment
+
+    found = Environment.get_python_packages()
+    Environment.get_python_packages = staticmethod(lambda: found)  # type: ignore[method-assign]
 
 
 def import_too(names: Iterable[str]) -> None:
