@@ -1,7 +1,7 @@
 """Kill the real deletion loop at its points, start it again, judge what is left: `python benchmarks/faults.py --help`.
 
-Results are JSON lines, one a fault; a run that was interrupted goes on where it was. Start a folder of its own for every
-state of the code: the census of the points is kept in it.
+Results are JSON lines, one a fault; a run that was interrupted goes on where it was. Every state of the code wants a
+folder of its own: the census of its points is kept there.
 """
 
 from __future__ import annotations
@@ -156,10 +156,9 @@ def summary(out: Path, rows: list[dict[str, Any]]) -> tuple[str, bool]:
         found = results(out, name)
         if found:
             lines += ["", f"| {title} | how it showed | wrong afterwards |", "|---|---|---|"]
-            lines += [
-                f"| {r[title]} | {r.get('skipped') or r['bit']} | {'; '.join(r['violations']) or 'nothing'} |"
-                for r in found
-            ]
+            for row in found:
+                bit, bad = row.get("skipped") or row["bit"], "; ".join(row["violations"]) or "nothing"
+                lines.append(f"| {row[title]} | {bit} | {bad} |")
             good = good and not any(r["violations"] for r in found)
     return "\n".join(lines), good
 

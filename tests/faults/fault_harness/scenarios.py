@@ -5,6 +5,7 @@ starts at once, a certificate cut in half. Each shows first that the fault bit, 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -131,7 +132,7 @@ def clock_backwards(bench: Bench) -> Result:
     one.start(lambda: _set_clock("2031-05-20T10:00:00+00:00"), PROMOTED)
     result = one.cured(lambda: _set_clock("2031-05-18T09:00:00+00:00"))
     events = look(one.house).events
-    if any(a["at"] > b["at"] for a, b in zip(events, events[1:], strict=False)):
+    if any(a["at"] > b["at"] for a, b in itertools.pairwise(events)):
         result.violations.append("chain: its times are not in order")
     return result
 
