@@ -7,10 +7,12 @@ stays until the next time.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from zenml.client import Client
 
@@ -19,7 +21,7 @@ from adapters.checkpoint_store import CheckpointStore
 from adapters.project import current_project
 from adapters.running import nobody_since
 
-_LOGS = "logs"
+_LOGS, _OWN = "logs", "custom_artifacts"
 _TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 _TRAINED = ("trajectory", "model", "training_records", "held_out_records")
 
@@ -75,22 +77,49 @@ def _remove_temporary_files(before: float) -> None:
 def _remove_nameless_folders(known: set[str], before: float) -> None:
     """Folders of the artifact store that a step filled, of which ZenML never heard. Only a store that is a folder here.
 
-    They lie at <store>/<step>/<output>/<step run>/<id>.
+    They lie at <store>/<step>/<output>/<step run>/<id>, those of a step's own artifacts at <store>/custom_artifacts/
+    <name>/<id>. A step run that ZenML does not know either means that its database is older than the store, from a
+    backup say: then everything stays.
     """
-    store = Path(Client().active_stack.artifact_store.path)
-    if not store.is_dir():
+    store = _store()
+    if store is None:
         return
-    for folder in store.glob("*/*/*/*"):
-        parts = folder.relative_to(store).parts
-        if parts[0] == _LOGS or not folder.is_dir() or str(folder) in known or folder.stat().st_mtime >= before:
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
+    candidates = [*store.glob("*/*/*/*"), *store.glob(f"{_OWN}/*/*")]
+    found = [
+        folder
+        for folder in candidates
+        if folder.is_dir() and str(folder) not in known and folder.stat().st_mtime < before
+        if (parts := folder.relative_to(store).parts)[0] != _LOGS and (parts[0] == _OWN) == (len(parts) == 3)
+    ]
+    runs = {folder.parent.name for folder in found if folder.relative_to(store).parts[0] != _OWN}
+    if all(_is_step_run(name) for name in runs):
+        for folder in found:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_nameless_trajectories(every: list[Any]) -> None:
-    """Checkpoints that were stored for an artifact that never came to be."""
+    """Checkpoints that were stored for an artifact that never came to be, by whatever file may name them."""
+    place = _store()
+    if place is None:
+        return
     named = {str(v.run_metadata.get("dvc_hash", "")) for v in every if not artifacts.is_destroyed(v)}
+    for file in place.rglob("dvc.json"):
+        named.add(str(json.loads(file.read_text())["dvc_hash"]))
     store = CheckpointStore()
     for stored in store.trajectories():
         if stored.dvc_hash not in named:
             store.destroy(stored)
+
+
+def _store() -> Path | None:
+    """The artifact store, where it is a folder of this machine."""
+    path = Path(Client().active_stack.artifact_store.path)
+    return path if path.is_dir() else None
+
+
+def _is_step_run(name: str) -> bool:
+    try:
+        Client().get_run_step(UUID(name), hydrate=False)
+    except (ValueError, KeyError):
+        return False
+    return True

@@ -1,12 +1,13 @@
 """The erasure report: one static page, kept with the run and beside the certificates."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
-from adapters import artifacts, clock
+from adapters import artifacts, clock, model_registry
 from adapters.facts import versions
 from adapters.ledger import open_ledger
 from adapters.project import Project, current_project
@@ -80,7 +81,10 @@ def write_report(
     else:
         html = erasure_report(inputs)
         project.reports.mkdir(parents=True, exist_ok=True)
-        write_whole(path, html.encode())
+        write_whole(path, html.encode())  # a half-written report must never be the one that a certificate names
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    report = {"path": str(path.relative_to(project.state)), "sha256": digest}
+    model_registry.note(promotion.values["id"], {"report": report})
     return Report("Erasure report", html, {"run": run_id, "passed": gate_decision.passed, "in_words": explain(inputs)})
 
 
