@@ -29,6 +29,10 @@ STATES = frozenset(
         "awaiting_approval", "unlearning", "verified", "failed", "promoted", "purged", "closed", "cancelled",
     }
 )  # fmt: skip
+_MARK = "expunge.json"
+"""What says in a remote whose it is."""
+_PARTS_ONLY = ("rows of ", "step_logs")
+"""Tombstones of what goes before any model changes: rows in tables of models that never saw a record, and logs."""
 SETTLED = frozenset({"closed", "interrupted", "failed", "refused"})
 
 
@@ -89,11 +93,11 @@ class Look:
         return found
 
     def objects(self) -> dict[str, list[Path]]:
-        """Every DVC object, by its hash: where it lies."""
+        """Every file of DVC's cache and remote, by the hash that its name says: where it lies."""
         found: dict[str, list[Path]] = {}
         for home in (self.house.state / "dvc" / ".dvc" / "cache", self.house.state / "dvc-remote"):
             for path in home.rglob("*") if home.is_dir() else ():
-                if path.is_file():
+                if path.is_file() and path.name != _MARK:
                     found.setdefault(path.parent.name + path.name, []).append(path)
         return found
 
@@ -251,7 +255,8 @@ def broken_parts(seen: Look, version: str) -> list[str]:
 def _purge_after_promotion(seen: Look, original: Original) -> list[str]:
     """Nothing of the original is gone unless a whole successor serves and the ledger says that it was promoted."""
     gone = original.missing(seen)
-    gone += [f"tombstone {t['kind']} {t['name']}" for t in seen.tombstones if t["status"] == "destroyed"]
+    whole = [t for t in seen.tombstones if not t["kind"].startswith(_PARTS_ONLY)]
+    gone += [f"tombstone {t['kind']} {t['name']}" for t in whole if t["status"] == "destroyed"]
     gone += [f"{a.name} {a.id} is marked destroyed" for a in original_now(seen, original) if a.destroyed]
     if not gone:
         return []
