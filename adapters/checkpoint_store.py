@@ -87,7 +87,9 @@ class CheckpointStore:
             pointer = root.pointer(stored.dvc_hash)
             folder = pointer.with_suffix("")
             new = set(stored.objects) - set(root.cached(stored.objects)) - root.held_remotely(stored.objects)
-            self._intend({"pointer": pointer.name, "known": pointer.exists(), "oids": sorted(new)})
+            self._intend(
+                {"pointer": pointer.name, "known": pointer.read_text() if pointer.exists() else "", "oids": sorted(new)}
+            )
             try:
                 with disk_errors(self.project.dvc):
                     drop_folder(pointer)
@@ -198,7 +200,9 @@ class CheckpointStore:
         pointer = self.project.dvc / FOLDER / plan["pointer"]
         drop_folder(pointer)
         root.sweep_partial()
-        if not plan["known"]:
+        if plan["known"]:  # whole again, if it was being written
+            pointer.write_text(plan["known"])
+        else:
             pointer.unlink(missing_ok=True)
         root.erase(set(plan["oids"]) - root.objects_named())
         self._journal.unlink()

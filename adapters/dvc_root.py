@@ -48,6 +48,8 @@ def opened(project: Project, wanted: StorageConfig | None = None) -> Iterator[Dv
             with disk_errors(project.dvc):
                 project.dvc.mkdir(parents=True, exist_ok=True)
                 Repo.init(str(project.dvc), no_scm=True).close()
+        # Left by a killed process, perhaps cut in half, which DVC never gets over. Ours is the lock that counts.
+        (project.dvc / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
         with Repo(str(project.dvc)) as repo:
             yield DvcRoot(project, repo, record)
 

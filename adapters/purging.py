@@ -13,6 +13,7 @@ from adapters import artifacts, clock, model_registry, prefixes, step_logs, work
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
+from expunge.errors import IntegrityError
 
 METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, NIST SP 800-88 Rev. 2)"
 ROWS_METHOD = "rows of the records taken out of a table that stays (Clear, NIST SP 800-88 Rev. 2)"
@@ -182,10 +183,22 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
     for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
         shutil.rmtree(folder, ignore_errors=True)
     stored = stored or objects_of(version)
-    if stored is not None:
+    artifacts.mark_destroyed(version, run_id)
+    if stored is not None and stored.dvc_hash in _directories_of_others(version):
+        shared = sorted(stored.files)
+    elif stored is not None:
         shared = CheckpointStore().destroy(stored)
     artifacts.destroy(version, run_id)
     return shared
+
+
+def _directories_of_others(version: Any) -> set[str]:
+    """DVC directories of all other trajectories that exist.
+
+    The same run done twice makes the same bytes: after a kill, or first as a trial. One goes, the other serves.
+    """
+    present = artifacts.versions("trajectory", present_only=True)
+    return {str(v.run_metadata.get("dvc_hash", "")) for v in present if v.id != version.id}
 
 
 def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
@@ -260,8 +273,12 @@ def _trajectory(version: Any, why: str, digest: str) -> Descendant:
 def objects_of(version: Any) -> StoredDirectory | None:
     """A trajectory's DVC objects: by its manifest, else by what its metadata kept of it."""
     if artifacts.still_stored(version):
-        stored: StoredDirectory = _reader(version).load_stored()
-        return stored
+        try:
+            stored: StoredDirectory = _reader(version).load_stored()
+            return stored
+        except IntegrityError:
+            if not artifacts.is_destroyed(version):  # else a killed process has deleted a part of it
+                raise
     metadata = version.run_metadata
     return _as_directory(metadata.get("objects") or [metadata["dvc_hash"]]) if "dvc_hash" in metadata else None
 
