@@ -155,6 +155,10 @@ class DvcRoot:
         pointer.write_text(yaml.safe_dump({"outs": outs}, sort_keys=False))
         self.describe(pointer, files)
 
+    def directory_of(self, pointer: Path) -> str:
+        """The directory object that a pointer names."""
+        return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
+
     def named(self, pointer: Path) -> tuple[str, dict[str, str]]:
         """The directory object that a pointer names, and md5 by file. Raises IntegrityError where these are lost."""
         raw = yaml.safe_load(pointer.read_text())

@@ -45,6 +45,17 @@ def test_a_shared_file_stays_until_the_last_that_needs_it_goes(place: Any, labor
     assert store.trajectories() == []
 
 
+def test_the_same_bytes_trained_twice_stay_until_both_are_destroyed(place: Any, laboratory: Any) -> None:
+    store = laboratory.store(place.config)
+    first = store.add(laboratory.files(x=ONE, y=TWO))
+    second = store.add(laboratory.files(x=ONE, y=TWO))
+    assert first == second
+    assert store.destroy(first, needed=second.objects) == ["x", "y"]
+    assert place.held() == laboratory.cached() == set(second.objects) and store.trajectories() == [second]
+    assert store.destroy(second) == []
+    assert place.held() == laboratory.cached() == set()
+
+
 def test_what_another_needs_stays_even_if_its_directory_object_is_lost(place: Any, laboratory: Any) -> None:
     store = laboratory.store(place.config)
     first = store.add(laboratory.files(x=ONE, y=TWO))
