@@ -67,3 +67,17 @@ def test_a_deletion_waits_for_its_bucket_and_empties_it_of_what_remembered(
     (words,) = (check["words"] for check in found if check["name"] == "checkpoint store")
     assert bucket.where in words and "keeps old versions" in words
     assert house.holding([SECRET]) == {}
+
+
+@pytest.mark.slow
+def test_a_model_that_is_destroyed_leaves_its_twin_whole(new_house: Callable[..., Any]) -> None:
+    house = new_house("twins")
+    first = house.run("train", "-c", house.scenario, "--json").json()
+    second = house.run("train", "-c", house.scenario, "--json").json()
+    assert first["dvc_hash"] == second["dvc_hash"] and first["version"] != second["version"]
+    house.run("model", "destroy", first["version"], "--yes")
+    (gone, kept) = house.artifacts("trajectory")
+    assert "destroyed_at" in gone["facts"] and "destroyed_at" not in kept["facts"]
+    assert house.remote(second["dvc_hash"]).is_file() and house.cached(second["dvc_hash"]).is_file()
+    found = house.run("doctor", "--json").json()
+    assert all(check["ok"] for check in found), found
