@@ -64,10 +64,9 @@ class CheckpointStore:
         """
         with self._recovered() as root:
             probe = f"probe-{os.getpid()}"
-            for remote in root.remotes:
-                path = remote.odb.fs.join(remote.odb.path, probe)
-                remote.write(path, b"expunge" * 1024)
-                remote.remove([path])
+            path = root.remote.odb.fs.join(root.remote.odb.path, probe)
+            root.remote.write(path, b"expunge" * 1024)
+            root.remote.remove([path])
             with disk_errors(self.project.dvc):
                 folder = Path(root.cache.path)
                 folder.mkdir(parents=True, exist_ok=True)

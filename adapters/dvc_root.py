@@ -128,7 +128,7 @@ class DvcRoot:
         held = remote.names()
         there = [o for o in oids if remote.odb.oid_to_path(o) in held]
         if there:
-            with disk_errors(self.project.dvc), remote.reaching():
+            with remote.reaching(self.project.dvc):
                 paths = [remote.odb.oid_to_path(o) for o in there]
                 self.cache.add(paths, remote.odb.fs, there, check_exists=False)
 

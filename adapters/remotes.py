@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,8 +57,8 @@ class Remote(Protocol):
         """What is special about it, for `doctor`."""
         ...
 
-    def reaching(self) -> AbstractContextManager[None]:
-        """Errors of its odb inside this are raised as those of the other methods."""
+    def reaching(self, disk: Path | None = None) -> AbstractContextManager[None]:
+        """Errors of its odb inside this are raised as those of the other methods; `disk` is written to meanwhile."""
         ...
 
 
@@ -69,7 +69,7 @@ def open_remote(storage: StorageConfig, folder: Path) -> Remote:
     return FolderRemote(folder)
 
 
-def dvc_options(storage: StorageConfig, folder: Path) -> dict[str, Any]:
+def dvc_options(storage: StorageConfig, folder: Path) -> dict[str, str]:
     """The remote in DVC's own words, as in its configuration. Never a key."""
     if not storage.is_bucket:
         return {"url": str(folder)}
@@ -81,10 +81,10 @@ def dvc_options(storage: StorageConfig, folder: Path) -> dict[str, Any]:
         "connect_timeout": storage.connect_timeout,
         "read_timeout": storage.read_timeout,
     }
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: str(value) for name, value in options.items() if value is not None}
 
 
-def _odb(options: dict[str, Any], **connection: Any) -> Any:
+def _odb(options: dict[str, str], **connection: Any) -> Any:
     from dvc.data_cloud import Remote as DvcRemote
     from dvc.fs import get_cloud_fs
 
@@ -146,8 +146,8 @@ class FolderRemote:
         return "a folder"
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
-        with disk_errors(self.folder):
+    def reaching(self, disk: Path | None = None) -> Iterator[None]:
+        with disk_errors(disk or self.folder):
             try:
                 yield
             except OSError as error:
@@ -251,8 +251,8 @@ class BucketRemote:
         return sync(filesystem.loop, getattr(filesystem, method), *arguments, timeout=SECONDS, **parameters)
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
-        with bucket_errors(self.where):
+    def reaching(self, disk: Path | None = None) -> Iterator[None]:
+        with disk_errors(disk) if disk else nullcontext(), bucket_errors(self.where):
             yield
 
 
@@ -268,6 +268,8 @@ def bucket_errors(where: str) -> Iterator[None]:
     except (OSError, BotoCoreError, ClientError) as error:
         hint = "Nothing was recorded: run the command again when it answers."
         cause = _first_cause(error)
+        if cause is error and isinstance(error, OSError) and error.errno in REFUSALS:
+            raise  # of a disk here
         if isinstance(cause, NoCredentialsError | ProfileNotFound):
             what = "has no credentials here"
             hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, then run the command again."
