@@ -184,21 +184,10 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
         shutil.rmtree(folder, ignore_errors=True)
     stored = stored or objects_of(version)
     artifacts.mark_destroyed(version, run_id)
-    if stored is not None and stored.dvc_hash in _directories_of_others(version):
-        shared = sorted(stored.files)
-    elif stored is not None:
-        shared = CheckpointStore().destroy(stored)
+    if stored is not None:
+        shared = CheckpointStore().destroy(stored, live_objects({version.id}))
     artifacts.destroy(version, run_id)
     return shared
-
-
-def _directories_of_others(version: Any) -> set[str]:
-    """DVC directories of all other trajectories that exist.
-
-    The same run done twice makes the same bytes: after a kill, or first as a trial. One goes, the other serves.
-    """
-    present = artifacts.versions("trajectory", present_only=True)
-    return {str(v.run_metadata.get("dvc_hash", "")) for v in present if v.id != version.id}
 
 
 def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
@@ -292,6 +281,7 @@ def _as_directory(objects: Iterable[str]) -> StoredDirectory:
 def live_objects(but: Collection[Any] = ()) -> set[str]:
     """DVC objects of the trajectories that exist, but for those with one of these ids."""
     present = [v for v in artifacts.versions("trajectory", present_only=True) if v.id not in but]
+    present = [v for v in present if artifacts.still_stored(v)]  # else a killed purge was about to record its end
     return {o for version in present for o in _reader(version).load_stored().objects}
 
 
