@@ -20,8 +20,8 @@ def ask(house: Any, request: str, records: list[str]) -> None:
     house.run("request", "add", *(part for r in records for part in ("-r", r)), "--id", request)
 
 
-def rewound(new_house: Callable[..., Any], name: str) -> Any:
-    """A house whose first request is answered by a rewind; the gate asks for accuracy only."""
+def rewound(new_house: Callable[..., Any], name: str) -> tuple[Any, Any]:
+    """A house whose first request is answered by a rewind, and what was said; the gate asks for accuracy only."""
     house = new_house(
         name,
         training={"steps": 100},
@@ -33,8 +33,7 @@ def rewound(new_house: Callable[..., Any], name: str) -> Any:
     at(house, RECEIVED)
     house.run("train", "-c", house.scenario)
     ask(house, "first", house.trained_ids()[5:35])
-    house.run("run-due")
-    return house
+    return house, house.run("run-due")
 
 
 def certificate(house: Any, request: str, interim: bool) -> Any:

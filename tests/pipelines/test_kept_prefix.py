@@ -25,7 +25,9 @@ pytestmark = pytest.mark.xdist_group("kept_prefix")
 
 @pytest.fixture(scope="module")
 def kept(new_house: Callable[..., Any]) -> Any:
-    return rewound(new_house, "kept")
+    house, answer = rewound(new_house, "kept")
+    assert "interim, the request stays open" in answer.words and "Nothing is due" not in answer.out
+    return house
 
 
 def test_the_request_waits_with_an_interim_certificate(kept: Any, digits_ids: dict[str, str]) -> None:

@@ -49,7 +49,7 @@ class Sequence:
 
 @pytest.fixture(scope="module")
 def sequence(new_house: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Sequence:
-    house = rewound(new_house, "sequence")
+    house, _ = rewound(new_house, "sequence")
     before, start = objects_of(house), plan_of(house)["rewind_step"]
     at(house, SECOND)
     ask(house, "second", house.trained_ids()[40:60])
