@@ -31,10 +31,8 @@ def purge_descendants(promotion: Facts, run_id: str) -> Annotated[Facts, "purge"
         for d in done.destroyed
     ]
     parts += purging.kept()
-    restricted = prefixes.parts(run_id)
     with open_ledger() as ledger:
-        ledger.add_tombstones([*(_tombstone(part, done, run_id) for part in parts), *prefixes.tombstones(run_id)])
-        prefixes.settle_tombstones(ledger, purging.METHOD)
+        ledger.add_tombstones(_tombstone(part, done, run_id) for part in parts)
         if again["found"]:
             raise IntegrityError(
                 f"The scan after the purge still found: {'; '.join(again['found'])}.",
@@ -45,7 +43,7 @@ def purge_descendants(promotion: Facts, run_id: str) -> Annotated[Facts, "purge"
             ledger.mark_erased(request_id, run_id)
         ledger.update_run(run_id, status="purged")
     write_epoch()
-    parts = [*prefixes.but_for(parts, run_id), *restricted]
+    parts = prefixes.listed(parts, run_id)
     return Facts("Purge", {"artifacts": parts, "shared_files": sorted(set(done.shared)), "rescan": again})
 
 
