@@ -57,8 +57,12 @@ class KeptPrefix:
 
     @cached_property
     def stored(self) -> StoredDirectory:
-        stored: StoredDirectory = artifacts.materializer_of(self.version).load_stored()
-        return stored
+        """Its objects: by its files, or by what the metadata kept of them where a backup brought back bytes alone."""
+        if artifacts.still_stored(self.version):
+            stored: StoredDirectory = artifacts.materializer_of(self.version).load_stored()
+            return stored
+        metadata = self.version.run_metadata
+        return StoredDirectory(str(metadata[_DVC_HASH]), {str(o): str(o) for o in metadata["objects"]})
 
     @property
     def words(self) -> str:
@@ -112,7 +116,7 @@ def lent_to(trajectory: Trajectory, prefix: RewindPrefix | None) -> Trajectory:
     return joined.at_directory(folder)
 
 
-def destroy(prefix: KeptPrefix) -> list[str]:
+def destroy(prefix: KeptPrefix, run_id: str) -> list[str]:
     """Destroy its bytes in the cache and the remote, then its manifest, then every working copy of them.
 
     Returns the files that another trajectory or prefix holds too. Can be called again after it was cut short.
@@ -120,7 +124,7 @@ def destroy(prefix: KeptPrefix) -> list[str]:
     shared = CheckpointStore().destroy(prefix.stored)
     for folder in workdir_copies(prefix):
         shutil.rmtree(folder, ignore_errors=True)
-    artifacts.destroy(prefix.version, prefix.run_id)
+    artifacts.destroy(prefix.version, run_id)
     return shared
 
 

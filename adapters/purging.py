@@ -98,7 +98,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
         for version in artifacts.versions(name, present_only=True):
             if str(version.id) not in passed and holds(ids(_reader(version))):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    unlawful = prefixes.unlawful(wanted)
+    unlawful = prefixes.unlawful(pseudonyms)
     return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
@@ -109,7 +109,7 @@ def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
         if descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id)
         elif descendant.kind == prefixes.KIND:
-            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)

@@ -87,7 +87,7 @@ def _end(prefix: KeptPrefix, reason: str, say: Say) -> None:
         for model in artifacts.versions("model", present_only=True):
             if model.run_metadata.get("trajectory") == version.run_metadata.get("trajectory"):
                 artifacts.destroy(model, prefix.run_id)
-    prefixes.destroy(prefix)
+    prefixes.destroy(prefix, prefix.run_id)
     words = f"Destroyed the {count} restricted checkpoints that {prefix.run_id} left ({requests}): {reason}"
     say(f"{words}; {late} day(s) late." if late else f"{words}.")
 

@@ -44,7 +44,7 @@ def keep_prefix(unlearning_run: UnlearningRun, promotion: Facts, settings: Proje
     if wanted:
         prefixes.record(run_id)
     else:
-        prefixes.destroy(prefixes.KeptPrefix(artifacts.hydrated(version)))
+        prefixes.destroy(prefixes.KeptPrefix(artifacts.hydrated(version)), run_id)
 
 
 def _left_behind(
