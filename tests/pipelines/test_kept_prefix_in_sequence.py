@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,6 +121,18 @@ def test_a_retraining_keeps_none_and_ends_the_earlier_one(sequence: Sequence) ->
     assert len(house.artifacts("rewind_prefix")) == 2 and house.status("third") == "closed"
     predicate(house, "third", interim=False)
     assert_ended(house, ("first", "second"), objects)
+
+
+def test_an_unrolled_rewind_reads_it_and_bars_what_it_corrected(sequence: Sequence) -> None:
+    house = sequence.again()
+    ask(house, "third", house.trained_ids()[70:90])
+    house.run("run-due", "--set", "planning.method=unrolled_rewind")
+    assert plan_of(house)["method"] == "unrolled_rewind" and house.status("third") == "purged"
+    manifest = json.loads((house.artifacts("rewind_prefix")[-1]["uri"] / "manifest.json").read_text())
+    assert manifest["corrected_at"] == plan_of(house)["rewind_step"] and manifest["destroy_by"] == LAST
+    assert [r["request_id"] for r in manifest["requests"]] == ["third", "second", "first"]
+    warned = house.run("plan", "records:" + ",".join(house.trained_ids()[:15]), "--json").json()["warnings"]
+    assert any("no unrolled rewind is offered" in words for words in warned)
 
 
 def test_changed_bytes_or_a_changed_interim_certificate_are_found(sequence: Sequence, changed: Any) -> None:
