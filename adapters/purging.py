@@ -115,7 +115,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
                 found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    unlawful = prefixes.unlawful(frozenset(pseudonyms))
+    unlawful = prefixes.unlawful(pseudonyms)
     return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
@@ -153,7 +153,7 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
