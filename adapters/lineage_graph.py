@@ -63,7 +63,11 @@ class _Graph:
     def tombstones(self, link: Link, found: Lineage, before: dict[str, str]) -> None:
         """What a run's purge destroyed beside the artifacts that are drawn, by kind, and what it kept and why."""
         run_id = link.run["id"]
-        mine = [stone for stone in found.ledger["tombstones"] if stone["run_id"] == run_id]
+        mine = [
+            stone
+            for stone in found.ledger["tombstones"]
+            if stone["run_id"] == run_id and "destroy_by" not in stone["details"]  # what is kept for a while: not here
+        ]
         others = [s for s in mine if s["status"] == "destroyed" and s["name"] not in self.nodes]
         for kind, count in sorted(Counter(stone["kind"] for stone in others).items()):
             first = next(stone for stone in others if stone["kind"] == kind)
@@ -73,7 +77,7 @@ class _Graph:
             label = kind.replace("_", " ") + (f" ({count})" if count > 1 else "")
             key = self.node(f"destroyed {run_id} {kind}", run_id, label, "destroyed", facts)
             self.edge(before.get("training_records"), key)
-        kept = [s for s in mine if s["status"] == "kept" and "destroy_by" not in s["details"]]
+        kept = [s for s in mine if s["status"] == "kept"]
         if kept:
             reasons = {stone["kind"].replace("_", " "): str(stone["reason"]) for stone in kept}
             key = self.node(f"kept {run_id}", run_id, f"kept: {len(reasons)} kinds", "kept", reasons)
