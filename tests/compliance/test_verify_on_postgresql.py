@@ -1,4 +1,4 @@
-"""Does `expunge verify` check a ledger that is in PostgreSQL: its chain by an export, its rows and triggers in place?"""
+"""Does `expunge verify` check a ledger that is in PostgreSQL: its chain by an export, its rows and triggers there?"""
 
 from __future__ import annotations
 
