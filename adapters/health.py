@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from adapters import artifacts, kernel_table, model_registry
+from adapters import artifacts, kernel_table, model_registry, prefixes
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
+from adapters.ledger_age import require_current
 from adapters.project import Project
+from adapters.purge_again import whats_back
 from adapters.verification import check_rows, verify_project
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
 
@@ -34,8 +36,11 @@ def check_health(project: Project) -> list[Health]:
         ("versions", _versions),
         ("checkpoint store", _store),
         ("ledger", _ledger),
+        ("age of the ledger", _age),
+        ("nothing erased is back", _nothing_back),
         ("production model", _production),
         ("certificates", _certificates),
+        ("rewind prefixes", _prefixes),
         ("model versions", _versions_on_record),
         ("kernel table", _kernels),
     )
@@ -56,12 +61,30 @@ def _versions(project: Project) -> str:
 
 
 def _store(project: Project) -> str:
-    CheckpointStore(project).check_writable()
-    return f"{project.dvc} and {project.dvc_remote} can be written"
+    store = CheckpointStore(project)
+    store.check_writable()
+    return f"{project.dvc} can be written, and so can its remote {store.describe()}"
 
 
 def _ledger(project: Project) -> str:
     return check_rows(project)
+
+
+def _age(project: Project) -> str:
+    with open_ledger(project) as ledger:
+        require_current(ledger, project, certificates=True)
+    return "it has every event that the head file and the certificates know"
+
+
+def _nothing_back(project: Project) -> str:
+    found = whats_back()
+    if found:
+        raise IntegrityError(
+            f"{len(found)} artifact(s) of erased records exist, such as {found[0].kind} {found[0].version.id}:"
+            f" {found[0].why}.",
+            "Was a backup put back? See `expunge purge --dry-run`, then run `expunge purge`.",
+        )
+    return "no artifact, checkpoint or log of an erased record"
 
 
 def _production(project: Project) -> str:
@@ -99,6 +122,19 @@ def _versions_on_record(project: Project) -> str:
                     "Restore the ledger from a newer backup.",
                 )
     return f"{noted} certificates noted on model versions are on the ledger"
+
+
+def _prefixes(project: Project) -> str:
+    kept = prefixes.kept()
+    late = [prefix for prefix in kept if prefix.destroy_by < prefixes.today()]
+    if late:
+        raise IntegrityError(
+            f"The prefix that {late[0].run_id} left was to be destroyed by {late[0].destroy_by}.",
+            "Run `expunge run-due`, and look why the scheduled run did not.",
+        )
+    for prefix in kept:
+        artifacts.load(prefix.version)
+    return f"{len(kept)} kept, every byte as recorded" if kept else "none kept"
 
 
 def _kernels(project: Project) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from adapters.lineage import DECISIONS, PARTS, Lineage, Link, Version, facts_of, state_of
+from adapters.lineage import DECISIONS, PARTS, Lineage, Link, Version, facts_of, prefixes_of, state_of
 from expunge.reporting.lineage_page import LineageEdge, LineageNode, lineage_page
 
 _LABELS = {
@@ -96,6 +96,15 @@ def page_of(found: Lineage, public_name: str) -> str:
         graph.edge(request["duplicate_of"], request["id"], "repeated by")
     for link in found.links:
         _draw_run(graph, link, found, requests)
+    for prefix in prefixes_of(found):
+        facts = {
+            "steps": ", ".join(map(str, prefix.kept or prefix.destroyed)),
+            "destroyed by": prefix.destroy_by,
+            "waited for by": ", ".join(prefix.requests),
+        }
+        state = "kept" if prefix.kept else "destroyed"
+        key = graph.node(f"prefix {prefix.run_id}", prefix.run_id, "rewind prefix, restricted", state, facts)
+        graph.edge(prefix.run_id, key)
     name = f"{found.kind} {public_name}"
     about = {"about": name, "requests": str(len(requests)), "runs": str(len(found.links))}
     if found.kind == "record":

@@ -108,3 +108,17 @@ def archive(model_version: Any) -> None:
 def label(model_version: Any) -> str:
     """How a version is called in plans, tables and certificates."""
     return f"{model_version.model.name} {model_version.name}"
+
+
+def named(name: str, version: str) -> Any:
+    """A version by name, number, stage or "<model> <version>". Raises NotFoundError naming the known ones."""
+    found = find(name, version.removeprefix(f"{name} "))
+    if found is None:
+        known = ", ".join(v.name for v in all_versions(name)) or "none"
+        raise NotFoundError(f"There is no version {version!r} of model {name}.", f"Known: {known}.")
+    return found
+
+
+def set_production(model_version: Any) -> None:
+    """Make a version the one that serves; the one that did is archived in the same transaction of ZenML's."""
+    Client().update_model_version(model_version.model.id, model_version.id, stage=PRODUCTION, force=True)

@@ -35,6 +35,8 @@ def as_json(found: Any) -> dict[str, Any]:
 
 def show(found: Any) -> None:
     """The lineage as lines and tables."""
+    from adapters.lineage import prefixes_of
+
     output.line(f"{found.kind.capitalize()} {found.name}")
     for one in found.ledger["requests"]:
         output.line(f"  request {_request(one)}")
@@ -53,6 +55,8 @@ def show(found: Any) -> None:
             output.line(f"    answers {', '.join(_with_records(found, name) for name in names)}")
         for line in _tombstones(found, link.run["id"]):
             output.line(f"    {line}")
+    for prefix in prefixes_of(found):
+        output.line(f"  run {prefix.run_id} left {prefix.words} (requests {', '.join(prefix.requests)})")
     if rows := _artifacts(found):
         output.table("Versions", ("model version", "stage", "artifact", "hash", "made", "state"), rows)
     if not found.links and found.ledger["events"]:

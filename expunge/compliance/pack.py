@@ -1,5 +1,5 @@
-"""What does the ledger itself add to a certificate? The request's clock, who approved, who was told what and when, and
-in which words the guarantee is given.
+"""What does the ledger itself add to a certificate? The request's clock, who was told what and when, and in which words
+the guarantee is given.
 """
 
 from __future__ import annotations
@@ -46,11 +46,6 @@ def request_part(request: Request) -> dict[str, Any]:
     }
 
 
-def approvals(ledger: Ledger, run_id: str) -> list[dict[str, Any]]:
-    """Every `approval.*` event of the run: what was asked, who answered and when."""
-    return [_of_event(event) for event in ledger.events(run_id=run_id) if event.kind.startswith("approval.")]
-
-
 def notices(ledger: Ledger, request: Request) -> list[dict[str, Any]]:
     """Who was told or asked what, from the request's row and its `notice.*` events, in the order of time.
 
@@ -68,7 +63,8 @@ def notices(ledger: Ledger, request: Request) -> list[dict[str, Any]]:
         told = to_text(request.extension_notice_at)
         found.append({"kind": "extension", "at": told, "extended_to": extended, "from": request.due_at.isoformat()})
     if request.acknowledge_by is not None:
-        found.append({"kind": "acknowledgement.due", "at": None, "by": request.acknowledge_by.isoformat()})
+        done = to_text(request.acknowledged_at)
+        found.append({"kind": "acknowledgement", "at": done, "by": request.acknowledge_by.isoformat()})
     found += [_of_event(event) for event in ledger.events(request.id) if event.kind.startswith("notice.")]
     return sorted(found, key=lambda notice: notice["at"] or notice.get("by", ""))
 

@@ -43,6 +43,11 @@ def digests(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     return {key: _digest(_group_rows(connection, key)) for key in sorted(set(keys))}
 
 
+def digest_of_rows(tables: Mapping[Table, Iterable[Mapping[str, Any]]]) -> str:
+    """Digest of a group whose rows are at hand, as they are stored: what `digests` would find."""
+    return _digest({table.name: _ordered(table, rows) for table, rows in tables.items()})
+
+
 def changed_rows(connection: Connection, events: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the groups that are not as the last event that mentions them left them, or that no event mentions.
 
@@ -62,12 +67,13 @@ def _digest(tables: Mapping[str, list[dict[str, Any]]]) -> str:
 
 
 def _rows(connection: Connection, table: Table, query: Select[Any]) -> list[dict[str, Any]]:
-    rows = [
-        {name: plain(value) for name, value in row.items() if value is not None}
-        for row in connection.execute(query).mappings()
-    ]
+    return _ordered(table, connection.execute(query).mappings())
+
+
+def _ordered(table: Table, rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    kept = [{name: plain(value) for name, value in row.items() if value is not None} for row in rows]
     # sorted here by code point: the order of a database depends on its collation
-    return sorted(rows, key=lambda row: tuple(str(row[column.name]) for column in table.primary_key.columns))
+    return sorted(kept, key=lambda row: tuple(str(row[column.name]) for column in table.primary_key.columns))
 
 
 def plain(value: Any) -> Any:

@@ -8,9 +8,11 @@ from zenml import step
 
 from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
+from adapters.interim import certificate_name, for_request, interim_limits
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import current_project
 from expunge.compliance import pack
+from expunge.compliance.approvals import approvals_of
 from expunge.compliance.canonical import finite
 from expunge.compliance.certificate import build_statement, load_or_create_signing_key, sign, write_certificate
 from expunge.compliance.ledger import Ledger
@@ -49,7 +51,9 @@ def certify_erasure(
             if issued:  # before the process was killed
                 written[request_id] = issued[-1].path
                 continue
+            listed, until = for_request(purge.values["artifacts"], request_id, run_id)
             predicate = {
+                "interim": until is not None,
                 **_request_parts(ledger, request_id),
                 "issued_at": clock.now(),
                 "data_version": data,
@@ -70,11 +74,11 @@ def certify_erasure(
                 "guarantee_words": pack.guarantee_words(gate_decision.guarantee, evidence.level),
                 "drift": finite(dict(drift_report.numbers)),
                 "model": model,
-                "artifacts": purge.values["artifacts"],
+                "artifacts": listed,
                 "rescan": purge.values["rescan"],
-                "approvals": pack.approvals(ledger, run_id),
+                "approvals": approvals_of(ledger.get_run(run_id)),
                 "notices": pack.notices(ledger, ledger.get_request(request_id)),
-                "limits": list(clock.limits()),
+                "limits": [*clock.limits(), *interim_limits(until)],
                 "ledger": _ledger_part(ledger),
                 "report": {
                     "path": str(report.relative_to(project.state)),
@@ -88,9 +92,11 @@ def certify_erasure(
                 },
             }
             statement = build_statement([{"name": model["name"], "digest": {"sha256": model["sha256"]}}], predicate)
-            path = project.certificates / f"{request_id}.certificate.json"
+            path = project.certificates / certificate_name(request_id, interim=until is not None)
             digest = write_certificate(path, sign(statement, key))
-            ledger.add_certificate(request_id, str(path.relative_to(project.state)), digest, run_id)
+            ledger.add_certificate(
+                request_id, str(path.relative_to(project.state)), digest, run_id, interim=until is not None
+            )
             written[request_id] = str(path.relative_to(project.state))
         digests = {request_id: ledger.certificates(request_id)[-1].sha256 for request_id in written}
     model_registry.note(promotion.values["id"], {model_registry.CERTIFICATES: digests})

@@ -13,11 +13,12 @@ import pytest
 HEAVY = ("zenml", "dvc", "torch", "pandas", "sklearn", "numpy", "evidently", "sqlalchemy")
 VERBS = (
     "demo", "init", "doctor", "status", "train", "score", "calibrate", "run", "plan", "forget", "evaluate", "verify",
-    "request", "run-due", "explain", "audit", "ledger", "dashboard",
+    "request", "run-due", "explain", "audit", "ledger", "storage", "dashboard",
 )  # fmt: skip
 BELOW = (
     *(f"request {verb}" for verb in ("add", "list", "show")),
     *(f"audit {noun}" for noun in ("record", "subject", "request", "model")),
+    *(f"storage {verb}" for verb in ("move", "repair")),
     *(f"ledger {verb}" for verb in ("head", "anchor", "export")),
 )
 READ_HELP = """
