@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from adapters import artifacts, kernel_table, model_registry
+from adapters import artifacts, clock, kernel_table, model_registry
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
 from adapters.project import Project
+from expunge.compliance.chain_check import check_all
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
+
+_NOTE = " If you did, and ran the replay guard, remove .expunge/ledger.checked.json: it remembers the ledger of before."
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,13 @@ def _store(project: Project) -> str:
 
 def _ledger(project: Project) -> str:
     with open_ledger(project) as ledger:
-        ok, bad, _ = ledger.verify_chain()
-        changed = ledger.verify_rows() if ok else []
-        events = ledger.head().seq
-    if not ok:
-        raise IntegrityError(f"The ledger's chain is broken at event {bad}.", "Restore it from a backup.")
+        chain = check_all(ledger, project.chain_note, clock.now())
+        changed = [] if chain.broken else ledger.verify_rows()
+    if chain.broken:
+        raise IntegrityError(f"The ledger's chain is {chain.broken}.", f"Restore it from a backup.{_NOTE}")
     if changed:
         raise IntegrityError(f"Ledger row {changed[0]} was changed behind its events.", "Restore it from a backup.")
-    return f"chain of {events} events is intact"
+    return f"chain of {chain.head} events is intact"
 
 
 def _production(project: Project) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from expunge.compliance import models
 from expunge.compliance.canonical import canonical_text, sha256_of
@@ -100,6 +100,15 @@ class Runs(Store):
             query = query.where(models.deletion_run.c.status == status)
         with self._read() as connection:
             return [DeletionRun.from_row(row) for row in connection.execute(query).mappings()]
+
+    def last_run(self) -> tuple[int, str | None]:
+        """How many runs there are, and the id and status of the one that started last, as a text."""
+        run = models.deletion_run
+        with self._read() as connection:
+            number = connection.execute(select(func.count()).select_from(run)).scalar_one()
+            newest = select(run.c.id, run.c.status).order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)
+            found = connection.execute(newest).first()
+        return number, f"{found.id} {found.status}" if found else None
 
     def add_tombstones(self, tombstones: Iterable[Mapping[str, Any]]) -> list[Tombstone]:
         """Record descendants, all or none: destroyed (with a method) or kept (with a reason).
