@@ -3,10 +3,10 @@ commands, the start of the process included.
 
     .venv/bin/python benchmarks/ledger_scale.py [--requests 100000] [--postgresql] [--out docs/scale.json]
 
-Builds the ledger once (minutes; kept in .expunge/ledger-scale/), through the ledger's own intake, moves, runs and
-certificates, in large transactions: a thousand days of requests, most of them answered (by nightly runs, refused,
-cancelled, of unknown people, or asked twice), some hundreds open. Then every verb several times in turns, with
-`expunge --help` as the floor of the same round. docs/scale.md has the numbers.
+The ledger is built once and kept in .expunge/ledger-scale/ (benchmarks/long_ledger.py says how): a thousand days of
+requests, most of them answered (by nightly runs, refused, cancelled, of unknown people, or asked twice), some hundreds
+open. Then every verb several times in turns, with `expunge --help` as the floor of the same round. docs/scale.md has
+the numbers.
 """
 
 from __future__ import annotations
@@ -20,24 +20,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from long_ledger import NOW, build
 
-from expunge.compliance.ledger import Ledger, NewRequest
+from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import load_or_create_key
 
 CLONE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CLONE / "tests" / "compliance"))  # the server of the tests
 EXPUNGE = Path(sys.executable).with_name("expunge")
-NOW = datetime(2026, 11, 2, 21, 0, tzinfo=UTC)
-DAYS = 1000
-OPEN = 400
 ROUNDS = 9
 VERBS = {
     "--help (floor)": ["--help"],
@@ -52,117 +45,6 @@ VERBS = {
 COMPLETE = {
     "request list --json (all of them)": ["request", "list", "--json"],
 }
-
-
-class Bulk(Ledger):
-    """A ledger whose changes share one transaction while `together` lasts: each still writes its event."""
-
-    _shared: Connection | None = None
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        if self._shared is not None:
-            yield self._shared
-            return
-        with super()._write() as connection:
-            yield connection
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        if self._shared is not None:
-            yield self._shared
-            return
-        with super()._read() as connection:
-            yield connection
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """One transaction for everything inside."""
-        with super()._write() as connection:
-            self._shared = connection
-            try:
-                yield
-            finally:
-                self._shared = None
-
-
-class Time:
-    """The clock of the years that are replayed."""
-
-    def __init__(self) -> None:
-        self.now = NOW - timedelta(days=DAYS)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-def build(where: str | Path, state: Path, requests: int) -> None:
-    """Replay the days: requests come in, the night's run answers what came in the day before, some are refused."""
-    clock = Time()
-    started = time.monotonic()
-    with Bulk.open(where, load_or_create_key(state / "keys" / "pseudonym.key"), clock=clock) as ledger:
-        made = 0
-        for day in range(DAYS):
-            clock.now = NOW - timedelta(days=DAYS - day)
-            upto = requests * (day + 1) // DAYS
-            with ledger.together():
-                _day(ledger, clock, day, range(made, upto), requests - OPEN)
-            made = upto
-            if day % 50 == 49:
-                print(f"  {made} requests, {ledger.head().seq} events, {time.monotonic() - started:.0f} s", flush=True)
-
-
-def _day(ledger: Bulk, clock: Time, day: int, numbers: range, answered_before: int) -> None:
-    new = []
-    for n in numbers:
-        again = n % 4 == 1  # asks for what the one before asked for
-        new.append(
-            NewRequest(
-                f"q-{n}",
-                f"person-{n % 60000}",
-                [f"r-{n - again}"] if again else [f"r-{n}", f"s-{n}"],
-                ("gdpr", "gdpr", "gdpr", "ccpa", "uk_gdpr")[n % 5],
-                clock.now - timedelta(minutes=n % 700),
-                identity_verified=n % 37 != 0,
-                known_record_pseudonyms=[] if n % 3 == 0 else None,
-            )
-        )
-    added = [one.request for one in ledger.add_requests(new)]
-    waiting = []
-    for request in added:
-        n = int(request.id[2:])
-        if not request.is_open or n >= answered_before:
-            if request.status == "received" and n % 3:
-                ledger.admit(request.id)
-            continue
-        if n % 13 == 0:
-            ledger.refuse(request.id, "b" if request.regulation != "ccpa" else "1798.105(d)(8)")
-        elif n % 29 == 0:
-            ledger.cancel(request.id)
-        else:
-            ledger.admit(request.id)
-            waiting.append(request.id)
-    if not waiting:
-        return
-    clock.now += timedelta(hours=5)
-    run = f"run-{day:04}"
-    ledger.add_run(run, model_version_before=f"digits {day}", details={"requests": waiting})
-    for status in ("planned", "unlearning", "verified", "promoted", "purged"):
-        for request_id in waiting:
-            ledger.move(request_id, status, run)
-        ledger.update_run(run, status=status, method="rewind")
-    ledger.add_tombstones(
-        {"kind": "checkpoint", "name": f"{run} step {n}", "status": "destroyed", "method": "unlink", "run_id": run}
-        for n in range(20)
-    )
-    for request_id in waiting:
-        ledger.mark_erased(request_id, run)
-        ledger.add_certificate(
-            request_id, f"certificates/{request_id}.json", sha256(request_id.encode()).hexdigest(), run
-        )
-        ledger.move(request_id, "closed", run)
-    ledger.update_run(run, status="closed", finished_at=clock.now, model_version_after=f"digits {day + 1}")
-    clock.now -= timedelta(hours=5)
 
 
 def measure(project: Path, verbs: dict[str, list[str]], rounds: int, environment: dict[str, str]) -> dict[str, Any]:
