@@ -34,6 +34,9 @@ from expunge.compliance.rows import (
 from expunge.compliance.runs import Runs
 from expunge.compliance.whole_file import write_whole
 
+SQLITE_GUARDS: tuple[str, ...] = ("event_no_delete", "event_no_replace", "event_no_update")
+POSTGRESQL_GUARDS: tuple[str, ...] = ("event_no_change", "event_no_truncate")
+
 
 class Audit(Runs):
     """The chapter of the ledger that only reads."""
@@ -184,6 +187,16 @@ class Audit(Runs):
             query = select(models.event).order_by(models.event.c.seq)
             payloads = [Event.from_row(row).payload for row in connection.execute(query).mappings()]
             return changed_rows(connection, payloads)
+
+    def missing_guards(self) -> list[str]:
+        """Names of the triggers that keep events append-only and are gone; [] when all are there."""
+        with self._read() as connection:
+            if connection.dialect.name == "sqlite":
+                names, query = SQLITE_GUARDS, "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            else:
+                names, query = POSTGRESQL_GUARDS, "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D'"
+            there = set(connection.exec_driver_sql(query).scalars())
+            return [name for name in names if name not in there]
 
     def audit_record(self, record_id: str) -> dict[str, Any]:
         """Everything known of one record: guard, requests, runs, tombstones, certificates, events; as plain JSON."""

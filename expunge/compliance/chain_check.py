@@ -3,8 +3,7 @@
 To recompute a million hashes takes longer than anybody waits for `expunge status`. So a full check (`expunge doctor`)
 writes down how far it came, beside the ledger: the seq and hash of the last good event. A quick check goes on from
 there, and its report says what it checked itself and what was checked before. The note also shows what no chain
-shows: that its end was cut off. Whoever can write the ledger can write the note; only the full check, and a head kept
-elsewhere (every certificate holds one), do not rest on it.
+shows: that its end was cut off. Whoever can write the ledger can write the note: the full check does not rest on it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from expunge.compliance.chain import GENESIS, Head
+from expunge.compliance.chain import GENESIS, ChainCheck, Head
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.moments import to_text
 from expunge.compliance.whole_file import write_whole
@@ -60,19 +59,19 @@ class ChainReport:
         return now if self.whole else f"{now}; all of them: expunge doctor"
 
 
-def check_all(ledger: Ledger, note: Path, now: datetime) -> ChainReport:
-    """Recompute every event, and write down how far that came."""
-    return _check(ledger, note, now, None)
+def check_all(ledger: Ledger, note: Path, now: datetime) -> ChainCheck:
+    """Recompute every event, and write down how far that came, whatever was written there before."""
+    seq = ledger.head().seq
+    found = ledger.verify_chain(upto=seq)
+    if found.ok and seq:
+        _write(note, ledger.ledger_id, Head(seq, found.head_hash), now)
+    return found
 
 
 def check_quickly(ledger: Ledger, note: Path, now: datetime, events: int = QUICK_EVENTS) -> ChainReport:
     """Recompute at most `events` events: all of a short chain; of a long one those after the last check, or, where
     there was none, the last ones.
     """
-    return _check(ledger, note, now, events)
-
-
-def _check(ledger: Ledger, note: Path, now: datetime, most: int | None) -> ChainReport:
     head, known = ledger.head(), _read(note, ledger.ledger_id)
     before_at = known["at"] if known else None
     if known and known["seq"] > head.seq:
@@ -81,13 +80,13 @@ def _check(ledger: Ledger, note: Path, now: datetime, most: int | None) -> Chain
     if known and ledger.head(at=known["seq"]).hash != known["hash"]:
         broken = f"REWRITTEN: event {known['seq']} is not the one that was there on {before_at}"
         return ChainReport(broken, 1, 0, head.seq, before_at)
-    if most is None or head.seq <= most:
+    if head.seq <= events:
         start, last = Head(0, GENESIS), head.seq
     elif known:
         start = Head(known["seq"], known["hash"])
-        last = min(head.seq, start.seq + most)
+        last = min(head.seq, start.seq + events)
     else:
-        start, last = ledger.head(at=head.seq - most), head.seq
+        start, last = ledger.head(at=head.seq - events), head.seq
     found = ledger.verify_chain(after=start, upto=last)
     before_at = before_at if start.seq else None
     if not found.ok:

@@ -70,12 +70,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def needs_upgrade(engine: Engine) -> bool:
-    """Whether the tables are missing or older than the program. Raises UsageError if they are newer."""
+    """Whether the tables are missing or older than the program.
+
+    Raises UsageError if they are newer, IntegrityError if they do not say how old they are.
+    """
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return True
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if found is not None and found > migrations.HEAD:
+    if found is None:
+        raise IntegrityError("The ledger's table alembic_version is empty.", "Restore the ledger from a backup.")
+    if found > migrations.HEAD:
         raise UsageError(
             f"The ledger was written by a newer Expunge (revision {found}; this one knows {migrations.HEAD}).",
             "Update the program.",
@@ -152,6 +157,8 @@ def _named_errors(engine: Engine) -> Iterator[None]:
             raise ExpungeError(
                 f"No space is left for the ledger {where}.", "Nothing was changed; free space."
             ) from error
+        if "Could not decode" in reason or "already exists" in reason:
+            raise IntegrityError(f"The ledger {where} is damaged: {reason}.", "Restore it from a backup.") from error
         raise ExpungeError(f"The ledger {where} cannot be used: {reason}.", "Nothing was changed.") from error
     except DBAPIError as error:
         if isinstance(error, DatabaseError) and any(

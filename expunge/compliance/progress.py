@@ -30,6 +30,9 @@ from expunge.errors import UsageError, nearest
 _MOMENTS = ("answered_at", "model_unlearned_at", "identity_requested_at", "identity_confirmed_at")
 _FIELDS = (*_MOMENTS, "outcome", "refusal_ground", "duplicate_of", "details")
 
+AMBIGUOUS = "ambiguous_identity"
+"""Outcome of a request that more than one person fits, until it is said which."""
+
 _OUTCOME = {
     Status.REFUSED: "refused",
     Status.NOT_FOUND: "not_found",
@@ -123,6 +126,11 @@ class Progress(Quarantine):
                 connection, request, "request.extended", values, {"from": str(request.due_at), "rule": longer.rule}
             )
 
+    def rule_of(self, request: Request) -> str:
+        """The rule that gives the request's deadline, that of the extension where there is one."""
+        _, longer = self._paused(request, request.identity_requested_at, request.identity_confirmed_at)
+        return longer.rule if longer is not None else request.due_rule
+
     def _move(
         self, connection: Connection, request: Request, target: Status, run_id: str | None, fields: Mapping[str, Any]
     ) -> Request:
@@ -172,6 +180,11 @@ class Progress(Quarantine):
             values["refusal_ground"] = refusal_ground(request.regulation, values.get("refusal_ground"))
         if target == Status.IDENTITY_UNVERIFIED:
             values.setdefault("identity_requested_at", now)
+        if target == Status.ACCEPTED and request.outcome == AMBIGUOUS:
+            raise IllegalMove(
+                f"Request {request.id} fits more than one person.",
+                f"Say which: expunge request confirm {request.id} --subject PERSON.",
+            )
         if target == Status.ACCEPTED and request.status == Status.IDENTITY_UNVERIFIED:
             values.setdefault("identity_confirmed_at", now)
             values.setdefault("outcome", None)

@@ -75,13 +75,17 @@ class Store:
         run_id: str | None = None,
     ) -> Event:
         """Append the event of a change, with the digests of the row groups that it touched."""
+        content = self._payload(payload, digests(connection, touched))
+        return chain.append(connection, kind, content, now=self._now(), request_id=request_id, run_id=run_id)
+
+    def _payload(self, payload: Mapping[str, Any], rows: Mapping[str, str]) -> dict[str, Any]:
+        """What every event says besides its own: a rehearsal's clock, the rows as they are now."""
         content = dict(payload)
         if self._settings.simulated:
             content["clock"] = "simulated"
-        rows = digests(connection, touched)
         if rows:
-            content["rows"] = rows
-        return chain.append(connection, kind, content, now=self._now(), request_id=request_id, run_id=run_id)
+            content["rows"] = dict(rows)
+        return content
 
     def _advance_epoch(self, connection: Connection, reason: str) -> str:
         """Make a new erasure epoch; returns the row group to record. Never returns to an earlier value."""

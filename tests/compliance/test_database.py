@@ -69,11 +69,11 @@ from datetime import datetime, UTC
 from expunge.compliance import chain
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import Pseudonymizer
-append = chain.append
+append = chain.append_all
 def die(*given, **more):
     append(*given, **more)
     os._exit(9)
-chain.append = die
+chain.append_all = die
 Ledger.open(sys.argv[1], Pseudonymizer(bytes(range(32)))).add_request("q1", None, ["r1"], "gdpr", datetime.now(UTC))
 """,
         where,
