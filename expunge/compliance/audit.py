@@ -155,16 +155,18 @@ class Audit(Runs):
             found = connection.execute(select(models.event.c.hash).where(models.event.c.seq == at)).scalar()
             return Head(at, found or "")
 
-    def verify_chain(self, *, after: Head = Head(0, chain.GENESIS), upto: int | None = None) -> ChainCheck:
+    def verify_chain(self, *, after: Head | None = None, upto: int | None = None) -> ChainCheck:
         """Recompute every event's hash: (ok, first bad seq, hash of the last good event).
 
         `after`: trust the chain up to there. `upto`: go no further than this seq.
         """
-        query = select(*chain.COLUMNS).where(models.event.c.seq > after.seq).order_by(models.event.c.seq)
+        query = select(*chain.COLUMNS).order_by(models.event.c.seq)
+        if after is not None:
+            query = query.where(models.event.c.seq > after.seq)
         if upto is not None:
             query = query.where(models.event.c.seq <= upto)
         with self._read() as connection, connection.execute(query.execution_options(yield_per=2000)) as rows:
-            return chain.check(rows.mappings(), after)
+            return chain.check(rows.mappings(), after or Head(0, chain.GENESIS))
 
     def export_chain(self, path: str | os.PathLike[str]) -> str:
         """Write every event to a file that the stand-alone verifier reads in place of the ledger; returns its SHA-256.

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from expunge.compliance.chain import GENESIS, ChainCheck, Head
+from expunge.compliance.chain import ChainCheck, Head
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.moments import to_text
 from expunge.compliance.whole_file import write_whole
@@ -61,10 +61,10 @@ class ChainReport:
 
 def check_all(ledger: Ledger, note: Path, now: datetime) -> ChainCheck:
     """Recompute every event, and write down how far that came, whatever was written there before."""
-    seq = ledger.head().seq
-    found = ledger.verify_chain(upto=seq)
-    if found.ok and seq:
-        _write(note, ledger.ledger_id, Head(seq, found.head_hash), now)
+    head = ledger.head()
+    found = ledger.verify_chain()
+    if found.ok:
+        _write(note, ledger.ledger_id, head, now)
     return found
 
 
@@ -81,19 +81,21 @@ def check_quickly(ledger: Ledger, note: Path, now: datetime, events: int = QUICK
         broken = f"REWRITTEN: event {known['seq']} is not the one that was there on {before_at}"
         return ChainReport(broken, 1, 0, head.seq, before_at)
     if head.seq <= events:
-        start, last = Head(0, GENESIS), head.seq
-    elif known:
-        start = Head(known["seq"], known["hash"])
-        last = min(head.seq, start.seq + events)
-    else:
-        start, last = ledger.head(at=head.seq - events), head.seq
-    found = ledger.verify_chain(after=start, upto=last)
-    before_at = before_at if start.seq else None
-    if not found.ok:
-        return ChainReport(f"BROKEN at event {found.first_bad_seq}", start.seq + 1, last, head.seq, before_at)
-    if start.seq == 0 or known:
+        found = check_all(ledger, note, now)
+        return ChainReport(_broken(found), 1, head.seq, head.seq, None)
+    if known is None:
+        start = ledger.head(at=head.seq - events)
+        found = ledger.verify_chain(after=start)
+        return ChainReport(_broken(found), start.seq + 1, head.seq, head.seq, None)
+    last = min(head.seq, known["seq"] + events)
+    found = ledger.verify_chain(after=Head(known["seq"], known["hash"]), upto=last)
+    if found.ok:
         _write(note, ledger.ledger_id, Head(last, found.head_hash), now)
-    return ChainReport("", start.seq + 1, last, head.seq, before_at)
+    return ChainReport(_broken(found), known["seq"] + 1, last, head.seq, before_at)
+
+
+def _broken(found: ChainCheck) -> str:
+    return "" if found.ok else f"BROKEN at event {found.first_bad_seq}"
 
 
 def _read(note: Path, ledger_id: str) -> dict[str, Any] | None:
