@@ -1,4 +1,6 @@
-"""Indexes for a ledger of 100,000 requests: the newest answers, and the newest run, without reading all of them."""
+"""Indexes for a ledger of 100,000 requests: the newest answers, the newest run and the newest event of a kind, without
+reading all of them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ def upgrade() -> None:
     """Create the indexes; no row changes."""
     op.create_index("request_by_answer", "request", ["answered_at", "id"])
     op.create_index("deletion_run_by_start", "deletion_run", ["started_at", "id"])
+    op.create_index("event_by_kind", "event", ["kind", "seq"])
 
 
 def downgrade() -> None:
