@@ -207,6 +207,11 @@ def _day(ledger: Bulk, clock: Time, day: int, numbers: range, answered_before: i
         else:
             ledger.admit(request.id)
             waiting.append(request.id)
+    for request in added:  # whom a cancelled or refused one stood for is owed an answer again
+        again = request.status == "duplicate" and int(request.id[2:]) < answered_before
+        if again and ledger.get_request(request.id).status == "received":
+            ledger.admit(request.id)
+            waiting.append(request.id)
     if not waiting:
         return
     clock.now += timedelta(hours=5)

@@ -47,7 +47,8 @@ class Outcome:
 def outcomes(settings: ProjectSettings, request_ids: tuple[str, ...] | None = None) -> list[Outcome]:
     """Rows of the closed requests named (default: all), in the order of their deadline."""
     with open_ledger() as ledger:
-        requests = [r for r in ledger.list_requests() if request_ids is None or r.id in request_ids]
+        named = ledger.list_requests() if request_ids is None else [ledger.get_request(r) for r in request_ids]
+        requests = sorted(named, key=lambda r: (r.deadline, r.received_at, r.id))
         rows = []
         for request in requests:
             if request.run_id is None or request.status != "closed":

@@ -133,10 +133,18 @@ class Audit(Runs):
         return sorted(found, key=lambda due: (due.deadline, due.request.received_at, due.request.id))
 
     def events(
-        self, request_id: str | None = None, run_id: str | None = None, *, after: int = 0, limit: int | None = None
+        self,
+        request_id: str | None = None,
+        run_id: str | None = None,
+        *,
+        kinds: Collection[str] | None = None,
+        after: int = 0,
+        limit: int | None = None,
     ) -> list[Event]:
-        """Events of a request, of a run, or all, in the order of seq, from `after` on."""
+        """Events of a request, of a run, of some kinds, or all, in the order of seq, from `after` on."""
         query = select(models.event).where(models.event.c.seq > after).order_by(models.event.c.seq)
+        if kinds is not None:
+            query = query.where(models.event.c.kind.in_(sorted(kinds)))
         if request_id is not None:
             query = query.where(models.event.c.request_id == request_id)
         if run_id is not None:

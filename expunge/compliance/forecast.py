@@ -20,9 +20,10 @@ latest: a later retraining answers more of what still comes in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache, cached_property
 
 RETRAINING = 1.0
 NO_NIGHT = -(10**9)  # later than any: a retraining that changes nothing is not proposed
@@ -131,13 +132,22 @@ class _House:
     prices: Prices
     within: int | None
 
+    @cached_property
+    def _costs_alone(self) -> Callable[[Waiting], float]:
+        return cache(lambda one: run_cost([one], self.prices))
+
     def simulate(self, ready: Sequence[Waiting], retrain_on: date | None) -> tuple[dict[str, date], dict[date, float]]:
         """Night of every request that is answered, and the cost of every night's run."""
         left = [one for one in ready if not one.under_way]
         answered = {one.request_id: self.nights[0] for one in ready if one.under_way and self.nights}
         runs: dict[date, float] = {}
+        stuck = False
         for night in self.nights:
-            batch = left if night == retrain_on else self._batch(left, night)
+            if night == retrain_on:
+                batch: Sequence[Waiting] = left
+            else:
+                batch = () if stuck else self._batch(left, night)
+                stuck = not batch and self.within is None  # as it was last night, so it will be the next
             if batch:
                 runs[night] = RETRAINING if night == retrain_on else run_cost(batch, self.prices)
                 answered.update({one.request_id: night for one in batch})
@@ -145,13 +155,15 @@ class _House:
         return answered, runs
 
     def _batch(self, left: Sequence[Waiting], night: date) -> Sequence[Waiting]:
+        """What the night's run answers."""
         due = [one for one in left if self.within is None or (one.deadline - night).days <= self.within]
-        alone = [one for one in due if self._fits([one])]
-        planned = [one for one in due if one.request_id in self.prices.planned or one in alone]
-        return next((batch for batch in (due, planned, alone) if self._fits(batch)), [])
-
-    def _fits(self, batch: Sequence[Waiting]) -> bool:
-        return self.capacity is None or run_cost(batch, self.prices) <= self.capacity
+        if self.capacity is None or run_cost(due, self.prices) <= self.capacity:
+            return due
+        alone = [one for one in due if self._costs_alone(one) <= self.capacity]
+        planned = [
+            one for one in due if one.request_id in self.prices.planned or self._costs_alone(one) <= self.capacity
+        ]
+        return planned if run_cost(planned, self.prices) <= self.capacity else alone
 
 
 def _priced(cost: float | None) -> float:

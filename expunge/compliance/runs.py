@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -99,6 +99,15 @@ class Runs(Store):
         if status is not None:
             query = query.where(models.deletion_run.c.status == status)
         with self._read() as connection:
+            return [DeletionRun.from_row(row) for row in connection.execute(query).mappings()]
+
+    def runs_holding(self, statuses: Collection[str]) -> list[DeletionRun]:
+        """Runs that hold a request in one of these states now, in the order of their start."""
+        run, request = models.deletion_run, models.request
+        held = select(request.c.run_id).where(request.c.status.in_(sorted(statuses)), request.c.run_id.is_not(None))
+        with self._read() as connection:
+            ids = sorted(set(connection.execute(held).scalars()))
+            query = select(run).where(run.c.id.in_(ids)).order_by(run.c.started_at, run.c.id)
             return [DeletionRun.from_row(row) for row in connection.execute(query).mappings()]
 
     def last_run(self) -> tuple[int, str | None]:
