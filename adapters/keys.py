@@ -92,7 +92,7 @@ def _rotate(project: Project, of: str) -> Rotation:
 
 def rotations(ledger: Ledger) -> list[dict[str, Any]]:
     """What the ledger knows of rotations: kind, before, after, at."""
-    return [{"at": e.at.isoformat(), **e.payload} for e in ledger.events() if e.kind == EVENT]
+    return [{"at": e.at.isoformat(), **e.payload} for e in ledger.events(kinds=(EVENT,))]
 
 
 def _note(ledger: Ledger, project: Project, of: str, before: str | None = None) -> Rotation | None:
