@@ -38,17 +38,24 @@ class Scenario:
         bench.house.restore()
         bench.ask(self.requests)
 
-    def start(self, before: Callable[[], None] = lambda: None, kill: Kill | None = None) -> zygote.End:
-        """Start `run-due`; what must hold at any moment is judged after it."""
+    def start(
+        self, before: Callable[[], None] = lambda: None, kill: Kill | None = None, judge: bool = True
+    ) -> zygote.End:
+        """Start `run-due`; what must hold at any moment is judged after it, or later by the caller."""
 
         def action() -> int:
             before()
             return self.bench.due(MODE)
 
         end = self.bench.killed_start(MODE, kill, before) if kill else zygote.run(action, self.bench.log)
+        if judge:
+            self.judge()
+        return end
+
+    def judge(self) -> None:
+        """What must hold at any moment."""
         wrong = always(look(self.house), self.bench.original, self.requests)
         self.result.violations += [f"after the fault: {w}" for w in wrong]
-        return end
 
     def refused(self, end: zygote.End, *words: str) -> None:
         """The fault must have been met with an error that names it."""
@@ -74,7 +81,8 @@ def remote_away(bench: Bench) -> Result:
     """DVC's remote folder cannot be reached from the start."""
     one = Scenario(bench, "remote away at the start")
     with _away(one.house):
-        one.refused(one.start(), "remote", "dvc-remote")
+        one.refused(one.start(judge=False), "remote", "dvc-remote")
+    one.judge()
     return one.cured()
 
 
@@ -83,9 +91,10 @@ def remote_away_at_the_purge(bench: Bench) -> Result:
     one = Scenario(bench, "remote away at the purge")
     one.start(kill=PROMOTED)
     with _away(one.house):
-        one.refused(one.start(), "remote", "dvc-remote")
+        one.refused(one.start(judge=False), "remote", "dvc-remote")
         purged = [r["id"] for r in look(one.house).requests.values() if r["data_erased_at"]]
         one.result.violations += [f"premature: {r} is said to be erased" for r in purged]
+    one.judge()
     return one.cured()
 
 
