@@ -48,7 +48,7 @@ def close_without_certificate() -> None:
 
 
 class _Paper:
-    run_id, path = "", ""
+    run_id, path, sha256, interim, at = "", "", "", False, ""
 
 
 def unlearn_again_after_promotion() -> None:

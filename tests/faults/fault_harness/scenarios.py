@@ -113,25 +113,46 @@ def ledger_locked_for_long(bench: Bench) -> Result:
 
 
 def ledger_locked_shortly(bench: Bench) -> Result:
-    """The lock is held for two seconds at the start: the start waits for it."""
+    """Another process holds the ledger's write lock, and lets go two seconds after the start met it."""
     one = Scenario(bench, "ledger locked shortly")
-    with _held(one.house.state / "ledger.db"):
-        pid, began = zygote.start(lambda: bench.due(MODE), bench.log), time.monotonic()
-        time.sleep(2)
-        head = look(one.house).head
-    end = zygote.wait(pid)
-    if end.code == 0 and time.monotonic() - began > 2 and head == (len(one.requests) + 1, head[1]):
-        one.bit = "nothing was written while another process held the lock"
-    return one.cured()
+    return _waits_for(one, one.house.state / "ledger.db", "BEGIN IMMEDIATE", lambda: look(one.house).head)
 
 
 def zenml_locked(bench: Bench) -> Result:
-    """ZenML's database is held by another process for two seconds."""
+    """ZenML's database is held by another process for two seconds, in the middle of a run."""
     one = Scenario(bench, "ZenML's database locked shortly")
-    with _held(one.house.state / "stores" / "default_zen_store" / "zenml.db"):
-        pid = zygote.start(lambda: bench.due(MODE), bench.log)
+    database = one.house.state / "stores" / "default_zen_store" / "zenml.db"
+    return _waits_for(one, database, "INSERT INTO pipeline_run", lambda: look(one.house).pipeline_runs)
+
+
+def _waits_for(one: Scenario, database: Path, statement: str, state: Callable[[], Any]) -> Result:
+    """The start must be seen to meet the lock, change nothing while it is held, and go on afterwards."""
+    met = one.house.place / "met"
+    met.unlink(missing_ok=True)
+
+    def action() -> int:
+        from sqlalchemy import Engine, event
+
+        @event.listens_for(Engine, "before_cursor_execute")
+        def _meets(_connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
+            if text.startswith(statement):
+                met.touch()
+
+        return one.bench.due(MODE)
+
+    with _held(database):
+        before = state()
+        pid = zygote.start(action, one.bench.log)
+        for _ in range(3000):
+            if met.exists():
+                break
+            time.sleep(0.02)
         time.sleep(2)
-    one.bit = f"a start met the lock and ended with {zygote.wait(pid).code}"
+        unchanged = met.exists() and state() == before
+    end = zygote.wait(pid)
+    if unchanged and end.code == 0 and state() != before:
+        one.bit = "a start met the lock, changed nothing for two seconds, and went on when it was free"
+    one.judge()
     return one.cured()
 
 
