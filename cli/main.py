@@ -8,7 +8,27 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, demo, evaluating, evidence, explaining, projects, requests, serving, training, unlearning
+from cli import (
+    approving,
+    audit,
+    demo,
+    due,
+    evaluating,
+    evidence,
+    explaining,
+    keys,
+    ledger,
+    models,
+    projects,
+    purging,
+    requests,
+    scheduling,
+    serving,
+    statistics,
+    storage,
+    training,
+    unlearning,
+)
 from cli.context import Options
 
 app = typer.Typer(
@@ -31,7 +51,11 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (demo, projects, training, unlearning, evaluating, evidence, requests, explaining, audit, serving):
+MODULES = (
+    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
+    explaining, purging, models, audit, ledger, serving, keys, storage,
+)  # fmt: skip
+for module in MODULES:
     module.add_to(app)
 
 

@@ -13,6 +13,7 @@ from adapters.progress import announce
 from adapters.requests import move_all, records_of
 from adapters.workdir import claim
 from expunge.data import RecordTable
+from expunge.errors import NeedsApproval
 from expunge.models.trained import TrainedModel
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.settings import ProjectSettings
@@ -45,12 +46,17 @@ def unlearn_records(
     Annotated[RecordTable, "training_records"],
     Annotated[RecordTable, "held_out_records"],
 ]:
-    CheckpointStore().check_writable()
+    CheckpointStore(storage=settings.storage).check_writable()
     with open_ledger() as ledger:
-        if run_id:
-            move_all(ledger, run_id, "unlearning")
         held_out = held_out_records.without(ledger.quarantined_among(held_out_records.record_ids))
         also_gone = ledger.quarantined_among(training_records.record_ids) - set(forget_set.record_ids)
+        if also_gone and run_id and ledger.get_run(run_id).details.get("approval"):
+            raise NeedsApproval(
+                f"Other requests were quarantined since the plan of {run_id} was approved; it does not hold any more.",
+                "Run `expunge run-due` again: it makes a new plan and asks.",
+            )
+        if run_id:
+            move_all(ledger, run_id, "unlearning")
     # Records of requests that came after this run was planned must not be trained on either: their turn comes next.
     # They leave the manifest with this run, so only a model that never saw them may be its result.
     retain = training_records.without([*forget_set.record_ids, *also_gone])
