@@ -50,7 +50,8 @@ def outcomes(settings: ProjectSettings, request_ids: tuple[str, ...] | None = No
     One whose certificate is interim is not closed yet: its status says so.
     """
     with open_ledger() as ledger:
-        requests = [r for r in ledger.list_requests() if request_ids is None or r.id in request_ids]
+        named = ledger.list_requests() if request_ids is None else [ledger.get_request(r) for r in request_ids]
+        requests = sorted(named, key=lambda r: (r.deadline, r.received_at, r.id))
         rows = []
         for request in requests:
             if request.run_id is None or request.status not in ("closed", "purged"):
