@@ -19,6 +19,8 @@ METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, 
 ROWS_METHOD = "rows of the records taken out of a table that stays (Clear, NIST SP 800-88 Rev. 2)"
 LOGS_METHOD = "log files deleted from the artifact store (Clear, NIST SP 800-88 Rev. 2)"
 
+# Their bytes live in DVC.
+HOLD_OBJECTS = ("trajectory", prefixes.KIND)
 _NUMBERS = "numbers about models and record sets; holds no record, no id and no weights"
 KEPT = {
     "budget_predictor": _NUMBERS,
@@ -122,7 +124,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
 def returned() -> list[Descendant]:
     """What was destroyed once and is there again: a backup was put back."""
     gone = [v for v in artifacts.versions() if artifacts.is_destroyed(v)]
-    stored = {v.id: made for v in gone if v.artifact.name == "trajectory" and (made := objects_of(v))}
+    stored = {v.id: made for v in gone if v.artifact.name in HOLD_OBJECTS and (made := objects_of(v))}
     objects = {o for made in stored.values() for o in made.objects} - live_objects()
     back = set(CheckpointStore().present(_as_directory(objects))) if objects else set()
     why = "was destroyed before and is there again, as after a restore from a backup"
@@ -279,8 +281,8 @@ def _as_directory(objects: Iterable[str]) -> StoredDirectory:
 
 
 def live_objects(but: Collection[Any] = ()) -> set[str]:
-    """DVC objects of the trajectories that exist, but for those with one of these ids."""
-    present = [v for v in artifacts.versions("trajectory", present_only=True) if v.id not in but]
+    """DVC objects of the trajectories and prefixes that exist, but for those with one of these ids."""
+    present = [v for name in HOLD_OBJECTS for v in artifacts.versions(name, present_only=True) if v.id not in but]
     present = [v for v in present if artifacts.still_stored(v)]  # else a killed purge was about to record its end
     return {o for version in present for o in _reader(version).load_stored().objects}
 
