@@ -32,7 +32,7 @@ from expunge.compliance.pseudonym import load_or_create_key
 CLONE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CLONE / "tests" / "compliance"))  # the server of the tests
 EXPUNGE = Path(sys.executable).with_name("expunge")
-ROUNDS = 7
+ROUNDS = 5
 VERBS = {
     "--help (floor)": ["--help"],
     "status": ["status"],

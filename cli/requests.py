@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, project, settings
+from cli.context import Config, Json, data_settings, project
 
 app = typer.Typer(help="Deletion requests: take in, list, change, answer.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Take in one deletion request. The same request twice changes nothing."""
-    chosen = settings(config)
+    chosen = data_settings(config)
     found = project()
     from pipelines.intake import add_request
 

@@ -102,6 +102,16 @@ class Audit(Runs):
             self._request(connection, request_id)
             return [RequestRecord.from_row(row) for row in connection.execute(query).mappings()]
 
+    def record_counts(self) -> dict[str, dict[str, int]]:
+        """Request -> status of a record -> how many of the request's records have it, for every request with any."""
+        table = models.request_record
+        query = select(table.c.request_id, table.c.status, func.count()).group_by(table.c.request_id, table.c.status)
+        found: dict[str, dict[str, int]] = {}
+        with self._read() as connection:
+            for request_id, status, count in connection.execute(query.order_by(table.c.request_id, table.c.status)):
+                found.setdefault(request_id, {})[status] = count
+        return found
+
     def due_requests(
         self,
         now: datetime | None = None,
