@@ -152,6 +152,13 @@ class CheckpointStore:
             homes = (repo.cache.local, repo.cloud.get_remote_odb(REMOTE))
             return [o for o in stored.objects if any(Path(h.oid_to_path(o)).is_file() for h in homes)]
 
+    def objects(self) -> set[str]:
+        """Every object of a store that is the project's own, in the cache or in the remote; none of another's."""
+        with self._opened() as repo:
+            if not repo.config["core"].get("no_scm"):
+                return set()
+            return {o for odb in (repo.cache.local, repo.cloud.get_remote_odb(REMOTE)) for o in odb.all()}
+
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         import dvc.logger  # noqa: F401  (sets levels when imported)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from adapters.workdir import at_work
 from expunge.errors import ExpungeError
 
 _failure: list[BaseException] = []
@@ -97,7 +98,7 @@ def run_pipeline(
         enable_cache=False,
     )
     try:
-        with warnings.catch_warnings():
+        with at_work(), warnings.catch_warnings():
             for module in ("zenml", "dvc", "evidently"):
                 warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
             warnings.simplefilter("ignore", ResourceWarning)
