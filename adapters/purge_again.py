@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, purging, step_logs
+from adapters import artifacts, clock, model_registry, purging, step_logs, strays
 from adapters.exclusive import alone
 from adapters.ledger import open_ledger, pseudonymizer, write_epoch
 from adapters.ledger_age import erased_by_certificates, require_current
@@ -43,7 +43,7 @@ def purge_again() -> tuple[str, PurgeResult | None]:
 def _purge_again() -> tuple[str, PurgeResult | None]:
     gone = erased()
     logs = step_logs.naming(gone, pseudonymizer()) if gone else []
-    if not whats_back() and not logs:
+    if not whats_back() and not logs and not strays.find():
         return "", None
     run_id = f"purge-{secrets.token_hex(4)}"
     with open_ledger() as ledger:

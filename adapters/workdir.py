@@ -65,9 +65,11 @@ def _give_back(folder: Path) -> None:
 @contextmanager
 def at_work() -> Iterator[None]:
     """Say to other processes, for as long as this lasts, that this one runs a pipeline."""
-    lock = FileLock(current_project().lock(f"{_AT_WORK}{os.getpid()}"))
+    lock = FileLock(current_project().lock(f"{_AT_WORK}{os.getpid()}"), is_singleton=True)
     with lock:
         yield
+        if lock.lock_counter > 1:
+            return
         Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else can hold the same file
 
 
