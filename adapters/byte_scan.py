@@ -29,7 +29,7 @@ import numpy as np
 
 _DEPTH = 4
 _TEXT_VALUES = 3
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{40,}")
 _DECIMAL = re.compile(rb"-?\d*\.\d{4,}(?:[eE][-+]?\d+)?")
 _FORMS = {"float32": ("<f4", 2), "float64": ("<f8", 2), "float16": ("<f2", 4)}
 
@@ -108,7 +108,7 @@ def scan(folder: Path, wanted: Wanted) -> list[Hit]:
 def contents(content: bytes, depth: int = _DEPTH) -> Iterator[tuple[str, bytes]]:
     """A file's bytes, and those of everything that is packed inside it, with where it was."""
     yield "", content
-    if depth == 0:
+    if depth == 0 or not content:
         return
     for where, inner in _unpacked(content):
         for deeper, part in contents(inner, depth - 1):
@@ -123,12 +123,11 @@ def _unpacked(content: bytes) -> Iterator[tuple[str, bytes]]:
             except Exception:  # cut short, or no such file after all: its raw bytes were scanned
                 yield f"{kind} that cannot be read", b""
             return
-    for match in _BASE64.finditer(content):
-        try:
-            decoded = base64.b64decode(match.group() + b"=" * (-len(match.group()) % 4))
-        except ValueError:
-            continue
-        yield "base64", decoded
+    decoded = [base64.b64decode(text[: len(text) // 4 * 4]) for text in _BASE64.findall(content)]
+    packed = [part for part in decoded if part.startswith(tuple(magic for magic, _, _ in _PACKED))]
+    yield from (("base64", part) for part in packed)
+    if decoded:
+        yield "base64", b"\x00".join(decoded)
 
 
 def _zip(content: bytes) -> Iterator[tuple[str, bytes]]:
