@@ -85,11 +85,20 @@ class Wanted:
 
     def among(self, content: bytes) -> set[tuple[str, str]]:
         """(record, form) of everything that some bytes hold."""
-        plain = content.isascii()  # then it can hold no needle that is not
-        found = {(r, form) for r, form, needle in self.needles if (not plain or needle.isascii()) and needle in content}
+        needles = [one for one in self.needles if _is_text(one[2])] if _is_text(content) else self.needles
+        found = {(record, form) for record, form, needle in needles if needle in content}
         written = set(_DECIMAL.findall(content))
         found |= {(r, "text") for r, texts in self.texts.items() if len(texts & written) >= _TEXT_VALUES}
         return found
+
+
+def _is_text(content: bytes) -> bool:
+    """Text holds no needle that is none."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\x00" not in content
 
 
 def scan(folder: Path, wanted: Wanted) -> list[Hit]:

@@ -54,12 +54,13 @@ formats; three decimal values of a record in one file; its drawing as our pages 
 
 | What | On a deletion |
 |---|---|
-| trajectory: manifest, DVC objects in cache and remote, pointer, checked-out copies, half-scored shards | destroyed, but for objects that another live trajectory holds too |
-| model, training records, planted outputs, reference pool, evaluation outputs, forget set | destroyed with their pages |
-| held-out records, gradient norms, privacy losses | destroyed with the model; of a model that never saw the record only its rows go, and the page is drawn again |
-| logs of every run that made one of these, and any other that names the record | destroyed |
-| half-finished work, and what a killed process saved and never recorded | destroyed; strays only while no other process runs a pipeline |
-| predictor, evidence, plan, decision, drift and erasure reports, facts about runs | kept: numbers about models and sets, opaque ids, keyed pseudonyms |
+| trajectory: manifest, pointer, DVC objects in both stores, shards | destroyed, but for what another live one holds |
+| model, training records, forget set, pool, planted and evaluation outputs | destroyed with their pages |
+| held-out records, norms, losses | destroyed with the model; of a model that never saw the record its rows go |
+| logs of every run that made one of these, or that name the record | destroyed |
+| half-finished work of dead processes | destroyed |
+| saved by a killed process, never recorded | destroyed while no other process runs a pipeline |
+| predictor, evidence, plan, decision, reports, facts of runs | kept: numbers, opaque ids, keyed pseudonyms |
 | ledger, certificates, keys, settings, kernel table, epoch | kept: no record, no id in clear |
 | ZenML's database, DVC's site cache | kept: hashes, dates, counts, paths; scanned with their freed pages |
 """
