@@ -31,6 +31,11 @@ def versions(name: str | None = None, *, model_version_id: Any = None, present_o
     return [v for v in found if not (present_only and is_destroyed(v))]
 
 
+def hydrated(version: Any) -> Any:
+    """The same version with its metadata."""
+    return Client().get_artifact_version(version.id, hydrate=True)
+
+
 def newest(name: str, *, model_version_id: Any = None) -> Any | None:
     """The newest version that is not destroyed, or None."""
     return next(iter(versions(name, model_version_id=model_version_id, present_only=True)), None)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, step_logs, workdir
+from adapters import artifacts, clock, model_registry, prefixes, step_logs, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
@@ -114,7 +114,8 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
                 found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    return found
+    unlawful = prefixes.unlawful(frozenset(pseudonyms))
+    return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
 def returned() -> list[Descendant]:
@@ -150,6 +151,8 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
             artifacts.remove_records(descendant.version, descendant.rows, run_id)
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
+        elif descendant.kind == prefixes.KIND:
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)

@@ -9,16 +9,23 @@ from typing import Annotated
 import typer
 
 from cli import (
+    approving,
     audit,
     demo,
+    due,
     evaluating,
     evidence,
     explaining,
+    keys,
+    ledger,
     models,
     projects,
     purging,
     requests,
+    scheduling,
     serving,
+    statistics,
+    storage,
     training,
     unlearning,
 )
@@ -44,9 +51,11 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (
-    demo, projects, training, unlearning, evaluating, evidence, requests, explaining, purging, models, audit, serving,
-):  # fmt: skip
+MODULES = (
+    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
+    explaining, purging, models, audit, ledger, serving, keys, storage,
+)  # fmt: skip
+for module in MODULES:
     module.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""request add|list|show, run-due."""
+"""request add|list|show; the other verbs of `request` are in request_files and request_changes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, project, settings, start
+from cli.context import Config, Json, project, settings
 
-app = typer.Typer(help="Deletion requests: add, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Deletion requests: take in, list, change, answer.", no_args_is_help=True)
 
 
 def add_to(parent: typer.Typer) -> None:
+    from cli import request_changes, request_files
+
+    request_files.add_to(app)
+    request_changes.add_to(app)
     parent.add_typer(app, name="request")
-    parent.command("run-due")(run_due)
 
 
 @app.command("add")
@@ -24,7 +27,9 @@ def add(
     request_id: Annotated[
         str | None, typer.Option("--id", help="The controller's request id; default: a new one.")
     ] = None,
-    regulation: Annotated[str, typer.Option("--regulation", help="gdpr or ccpa: sets the deadline.")] = "gdpr",
+    regulation: Annotated[
+        str | None, typer.Option("--regulation", help="gdpr, uk_gdpr or ccpa; default: compliance.regulation.")
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -59,8 +64,10 @@ def list_requests(
     if not rows:
         output.line("No requests." if status is None else f"No requests are {status}.")
         return
-    shown = [(r.id, r.status, r.regulation, f"{r.received_at:%Y-%m-%d}", r.deadline, r.outcome or "") for r in rows]
-    output.table("Requests", ("request", "status", "regulation", "received", "due", "outcome"), shown)
+    shown = [
+        (r.id, r.status, r.regulation, f"{r.received_at:%Y-%m-%d}", r.deadline, r.outcome or "", _owed(r)) for r in rows
+    ]
+    output.table("Requests", ("request", "status", "regulation", "received", "due", "outcome", "still owed"), shown)
 
 
 @app.command("show")
@@ -79,51 +86,16 @@ def show(request_id: Annotated[str, typer.Argument()], json: Json = False) -> No
         return
     output.line(f"Request {request.id}: {request.status}" + (f" ({request.outcome})" if request.outcome else ""))
     output.line(f"  {request.regulation}, received {request.received_at:%Y-%m-%d}, due {request.deadline}")
+    if owed := _owed(request):
+        output.line(f"  still owed: {owed}")
     output.line(f"  {len(records)} record(s), run {request.run_id or 'none yet'}")
     for certificate in certificates:
         output.line(f"  certificate {found.state / certificate.path}")
     output.table("Events", ("at", "what", "run"), [(e.at, e.kind, e.run_id or "") for e in events])
 
 
-def run_due(
-    within: Annotated[
-        str | None, typer.Option("--within", help="Only what is due within this time, such as 7d; default: all open.")
-    ] = None,
-    config: Config = None,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
-    """Answer every due request in one run: plan, unlearn, judge, promote, destroy, certify. Safe to call again."""
-    chosen = settings(config, overrides)
-    span = _days(within)
-    start()
-    from pipelines.due import run_due as run
-    from pipelines.outcome import outcomes
-
-    done = run(chosen, span, output.say)
-    rows = outcomes(chosen, done.requests) if done.requests else []
-    if json:
-        output.as_json({"requests": [row.to_dict() for row in rows], "answered": done.answered})
-        return
-    if not rows and not done.answered:
-        output.line("Nothing is due.")
-        return
-    for request_id in done.answered:
-        output.line(f"{request_id}: answered; the model was never trained on its records.")
-    if rows:
-        from cli.outcomes import show_outcomes
-
-        show_outcomes(rows)
-
-
-def _days(within: str | None) -> Any:
-    from datetime import timedelta
-
-    from expunge.errors import UsageError
-
-    if within is None:
-        return None
-    number, unit = within[:-1], within[-1:]
-    if not number.isdigit() or unit not in ("d", "w"):
-        raise UsageError(f"--within {within!r} is no time span.", "Write 7d or 2w.")
-    return timedelta(days=int(number) * (7 if unit == "w" else 1))
+def _owed(request: Any) -> str:
+    """What the person must still hear before the answer itself."""
+    if request.owes_acknowledgement:
+        return f"acknowledge by {request.acknowledge_by}"
+    return "proof of identity" if request.status == "identity_unverified" else ""

@@ -108,10 +108,10 @@ def run(
     elif pipeline == "calibration":
         calibrate(config, overrides, json)
     else:
-        from cli import requests, unlearning
+        from cli import due, unlearning
 
         if pipeline == "deletion":
-            requests.run_due(config=config, overrides=overrides, json=json)
+            due.run_due(config=config, overrides=overrides, json=json)
         elif pipeline == "planning":
             unlearning.plan(config=config, overrides=overrides, set_spec=set_spec, json=json)
         else:

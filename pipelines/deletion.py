@@ -13,11 +13,14 @@ from typing import Any
 from zenml import pipeline
 
 from adapters import model_registry
+from adapters.ledger import open_ledger
 from expunge.settings import ProjectSettings
-from pipelines.inputs import judging_inputs, optional, required
+from pipelines.approval import planned_artifacts
+from pipelines.inputs import judging_inputs, lent, optional, required
+from pipelines.planning import planned
 from steps.compliance.certify_erasure import certify_erasure
 from steps.compliance.close_requests import close_requests
-from steps.compliance.collect_due import collect_due
+from steps.compliance.keep_prefix import keep_prefix
 from steps.compliance.promote_model import promote_model
 from steps.compliance.purge_descendants import purge_descendants
 from steps.compliance.recall_promotion import recall_promotion
@@ -29,8 +32,6 @@ from steps.evaluation.train_references import train_references
 from steps.scoring.attach_to_model import attach_to_model
 from steps.scoring.compute_privacy_losses import compute_privacy_losses
 from steps.scoring.score_gradient_norms import score_gradient_norms
-from steps.unlearning.plan_unlearning import plan_unlearning
-from steps.unlearning.resolve_records import resolve_records
 from steps.unlearning.unlearn_records import unlearn_records
 
 DOCUMENTS = ("unlearning_plan", "unlearning_run", "evidence", "gate_decision", "drift_report")
@@ -44,8 +45,9 @@ def deletion_pipeline(
     retrain_because: str = "",
     attempt: int = 1,
     earlier_cost: float = 0.0,
+    approved: bool = False,
 ) -> None:
-    """Answer every request of one run together, from the plan to the certificates."""
+    """Answer every request of one run together, from the plan to the certificates; an approved one has its plan."""
     trajectory = required("trajectory", model_version)
     losses = required("privacy_losses", model_version)
     old_norms = required("gradient_norms", model_version)
@@ -56,15 +58,13 @@ def deletion_pipeline(
         calibrated["budget_predictor"] = predictor
     judging = judging_inputs(model_version, settings)
 
-    due = collect_due(run_id)
-    forget_set = resolve_records(due, losses)
-    plan = plan_unlearning(
-        forget_set, losses, trajectory, _label(model_version), settings, old_training,
-        run_id=run_id, retrain_because=retrain_because, **calibrated,
-    )  # fmt: skip
+    if approved:
+        forget_set, plan = _approved_plan(run_id)
+    else:
+        forget_set, plan = planned(run_id, model_version, settings, retrain_because)
     new_trajectory, model, run, training_records, held_out_records = unlearn_records(
         plan, forget_set, trajectory, old_training, old_held_out, settings,
-        run_id=run_id, earlier_cost=earlier_cost, **calibrated,
+        run_id=run_id, earlier_cost=earlier_cost, **calibrated, **lent(model_version),
     )  # fmt: skip
     judged = train_references(
         trajectory, model, run, forget_set, old_training, old_held_out, settings, attempt=attempt, **judging
@@ -73,7 +73,7 @@ def deletion_pipeline(
     drift = report_drift(judged, evidence, settings)
     decision = decide_gate(evidence, run, forget_set, training_records, settings, run_id=run_id)
     promotion = promote_model(
-        decision, run, new_trajectory, model, training_records, held_out_records,
+        decision, run, evidence, new_trajectory, model, training_records, held_out_records,
         plan, run, evidence, decision, drift, settings, run_id,
     )  # fmt: skip
     # One step, not the fan-out of `scoring`: this pipeline runs on orchestrators that have no dynamic ones (ADR 3, 7).
@@ -111,14 +111,17 @@ def _finish(
     run_id: str,
     after: list[str],
 ) -> None:
-    purge = purge_descendants(promotion, run_id, after=after)
+    keep_prefix(run, promotion, settings, run_id, after=after)
+    purge = purge_descendants(promotion, run_id, after=["keep_prefix"])
     report = write_report(plan, run, evidence, decision, drift, promotion, purge, run_id)
-    certificates = certify_erasure(plan, run, evidence, decision, promotion, purge, report, settings, run_id)
+    certificates = certify_erasure(plan, run, evidence, decision, drift, promotion, purge, report, settings, run_id)
     close_requests(certificates, run_id)
 
 
-def _label(model_version: str) -> str:
-    return model_registry.label(model_registry.by_id(model_version))
+def _approved_plan(run_id: str) -> tuple[Any, Any]:
+    with open_ledger() as ledger:
+        plan, forget_set = planned_artifacts(ledger.get_run(run_id))
+    return forget_set, plan
 
 
 def _version_id(settings: ProjectSettings, version: str) -> str:

@@ -6,23 +6,27 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from adapters import model_registry, workdir
+from adapters.checkpoint_store import CheckpointStore
+from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
 from adapters.ledger_age import require_current
-from adapters.project import current_project
 from adapters.purge_records import purge_records
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
+from adapters.turn import turn
+from expunge.compliance.approvals import APPROVED, CHANGES
 from expunge.compliance.ledger import Ledger
-from expunge.errors import GateFailed
+from expunge.errors import GateFailed, NeedsApproval
 from expunge.settings import ProjectSettings
+from pipelines import approval
 from pipelines.calibration import calibration_pipeline
 from pipelines.deletion import completion_pipeline, deletion_pipeline
 from pipelines.inputs import optional, required
+from pipelines.prefixes import end_prefixes, end_what_saw
 from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
@@ -32,57 +36,96 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DueResult:
-    """What a call of `run_due` did. `runs`: pipeline runs by the ledger's run id, in order."""
+    """What a call of `run_due` did. `runs`: pipeline runs by the ledger's run id, in order. `awaiting`: runs that wait
+    for a person.
+    """
 
-    requests: tuple[str, ...]
-    runs: tuple[tuple[str, PipelineRun], ...]
+    requests: tuple[str, ...] = ()
+    runs: tuple[tuple[str, PipelineRun], ...] = ()
     answered: tuple[str, ...] = ()
     fallback: str = ""
+    awaiting: tuple[str, ...] = ()
+
+    def __add__(self, other: DueResult) -> DueResult:
+        return DueResult(
+            self.requests + other.requests,
+            self.runs + other.runs,
+            self.answered + other.answered,
+            other.fallback or self.fallback,
+            self.awaiting + other.awaiting,
+        )
 
 
-def run_due(settings: ProjectSettings, within: timedelta | None, say: Say = lambda line: None) -> DueResult:
+def run_due(
+    settings: ProjectSettings,
+    within: timedelta | None,
+    say: Say = lambda line: None,
+    *,
+    wait: bool = True,
+    policy: str | None = None,
+) -> DueResult:
     """Answer every request that is due within that time, late ones included. Calling it twice does nothing twice.
 
-    One process at a time: a second one waits, and then finds what is left to do.
+    One process at a time: a second one waits, and then finds what is left to do; without `wait` it raises AtWork.
+    `policy`: in whose name plans are approved as the settings allow; None: a person must, where they require it.
     Raises GateFailed when not even retraining passed; the requests then stay open.
     """
-    lock = FileLock(current_project().lock("deletion"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("Another process is answering requests in this project: waiting for it.")
-        lock.acquire()
-    try:
-        return _run_due(settings, within, say)
-    finally:
-        lock.release()
+    with turn(wait, say):
+        return answer_due(settings, within, say, policy)
 
 
-def _run_due(settings: ProjectSettings, within: timedelta | None, say: Say) -> DueResult:
+def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) -> DueResult:
+    """Carry out the runs that were approved, and nothing else; waits for whoever is at work."""
+    with turn(True, say):
+        return _carry_out_approved(settings, say, None)
+
+
+def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
+    """The same for a caller that has the turn."""
+    end_prefixes(settings, say, leave_faults=True)
+    done = _answer_due(settings, within, say, policy)
+    end_prefixes(settings, say)
+    return done
+
+
+def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     with open_ledger() as ledger:
         require_current(ledger)
         resumed = _resume(ledger, settings, say)
+    done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
+    done += _carry_out_approved(settings, say, policy)
+    with open_ledger() as ledger:
         waiting = [d.request.id for d in ledger.due_requests(within=within, statuses=WAITING)]
         for request_id in waiting:
             if ledger.get_request(request_id).status != "failed":
                 ledger.admit(request_id)
+        asked_about = ledger.runs_for_approval()
     write_epoch()
-    if not waiting:
-        return DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
+    if not waiting and not asked_about:
+        return done
     serving = str(model_registry.production(settings.model.registered_as).id)
     trained = required("training_records", serving).load().record_ids
     asked = records_of(waiting, trained)
     to_forget = tuple(r for r in waiting if asked[r])
     never_trained = tuple(r for r in waiting if not asked[r])
+    end_what_saw(never_trained, say)
     for request_id in never_trained:
         _answer_untrained(request_id)
         say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
+    done += DueResult(answered=never_trained)
+    for run in asked_about:
+        if change := "requests_joined" if to_forget else approval.what_changed(run, settings):
+            to_forget += _planned_anew(run.id, change, say)
+        elif policy and approval.by_policy(run.id, settings, policy, say):
+            done += _attempt(run.id, approval.settings_of(run), say, policy)
+        else:
+            done += DueResult(awaiting=(run.id,))
     if not to_forget:
-        return DueResult((), (), never_trained)
+        return done
+    CheckpointStore(storage=settings.storage).check_writable()
     scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
-    runs, fallback = _delete(settings, serving, to_forget, say)
-    return DueResult(to_forget, runs, never_trained, fallback)
+    return done + _attempt(_new_run(to_forget, serving, settings, attempt=1), settings, say, policy)
 
 
 def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda line: None) -> None:
@@ -98,35 +141,75 @@ def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda lin
         run_pipeline(calibration_pipeline, "calibration", model_version, settings)
 
 
-def _delete(
-    settings: ProjectSettings, model_version: str, requests: tuple[str, ...], say: Say
-) -> tuple[tuple[tuple[str, PipelineRun], ...], str]:
-    run_id = _new_run(requests, model_version, attempt=1)
+def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None) -> DueResult:
+    """What has a yes is done before anything new is admitted: a plan holds for the records it was made for."""
+    with open_ledger() as ledger:
+        runs = [run for run in ledger.runs_for_approval() if run.status == APPROVED]
+    done = DueResult()
+    for run in runs:
+        if change := approval.what_changed(run, settings):
+            _planned_anew(run.id, change, say)
+            continue
+        say(f"{run.id} was approved by {run.details['approval']['by']}: carrying it out.")
+        approval.settle_in_zenml(run.id)
+        done += _attempt(run.id, approval.settings_of(run), say, policy)
+    return done
+
+
+def _planned_anew(run_id: str, change: str, say: Say) -> tuple[str, ...]:
+    """Drop a plan that does not hold any more; returns its requests, which want another."""
+    say(f"The plan of {run_id} does not hold any more ({CHANGES[change]}): its requests are planned anew.")
+    approval.withdraw(run_id, change)
+    with open_ledger() as ledger:
+        found = (ledger.get_request(r) for r in ledger.get_run(run_id).details["requests"])
+        return tuple(r.id for r in found if r.status == "quarantined")
+
+
+def _attempt(run_id: str, settings: ProjectSettings, say: Say, policy: str | None) -> DueResult:
+    """Plan a run, have it approved where that is asked for, carry it out, and fall back to retraining once."""
+    with open_ledger() as ledger:
+        run = ledger.get_run(run_id)
+    asks = settings.deletion.approval == "required"
+    if asks and run.status != APPROVED and not approval.ask(run, settings, policy, say):
+        return DueResult(awaiting=(run_id,))
+    requests, reason = tuple(run.details["requests"]), run.fallback_reason or ""
+    earlier = float(run.details.get("earlier_cost", 0.0))
+    given = (run_id, str(run.model_version_before), settings, reason, run.attempt, earlier, asks)
     try:
-        run = run_pipeline(deletion_pipeline, "deletion", run_id, model_version, settings)
+        done = run_pipeline(deletion_pipeline, "deletion", *given)
+    except NeedsApproval:
+        approval.withdraw(run_id, "requests_joined")
+        raise
     except GateFailed as refusal:
+        if run.attempt > 1:
+            raise
         reason = f"the gate refused the first attempt ({run_id}): {refusal.message}"
         say(f"{refusal.message} Falling back to retraining without the records.")
         with open_ledger() as ledger:
             spent = float(ledger.get_run(run_id).details.get("spent", {}).get("unlearning", 0.0))
         workdir.release()
-        second = _new_run(requests, model_version, attempt=2, fallback=reason)
-        run = run_pipeline(deletion_pipeline, "deletion", second, model_version, settings, reason, 2, spent)
-        workdir.release()
-        return ((second, run),), reason
+        second = _new_run(requests, str(run.model_version_before), settings, 2, reason, spent)
+        return _attempt(second, settings, say, policy)
     workdir.release()
-    return ((run_id, run),), ""
+    return DueResult(requests, ((run_id, done),), fallback=reason)
 
 
-def _new_run(requests: tuple[str, ...], model_version: str, attempt: int, fallback: str = "") -> str:
+def _new_run(
+    requests: tuple[str, ...],
+    model_version: str,
+    settings: ProjectSettings,
+    attempt: int,
+    fallback: str = "",
+    earlier_cost: float = 0.0,
+) -> str:
     run_id = f"run-{secrets.token_hex(4)}"
+    details: dict[str, Any] = {"requests": list(requests)}
+    if earlier_cost:
+        details["earlier_cost"] = earlier_cost
+    if settings.deletion.approval == "required":  # what is approved is carried out as it was planned
+        details["settings"] = settings.model_dump(mode="json")
     with open_ledger() as ledger:
-        ledger.add_run(
-            run_id,
-            attempt=attempt,
-            model_version_before=model_version,
-            details={"requests": list(requests)},
-        )
+        ledger.add_run(run_id, attempt=attempt, model_version_before=model_version, details=details)
         if fallback:
             ledger.update_run(run_id, fallback_reason=fallback)
     return run_id
@@ -138,10 +221,13 @@ def _resume(
     """Finish runs that were killed: what had promoted is completed, everything else starts over as a new run."""
     done: list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]] = []
     for run in ledger.list_runs():
-        open_ids = [r for r in run.details.get("requests", []) if ledger.get_request(r).status in UNDER_WAY]
-        mine = tuple(r for r in open_ids if ledger.get_request(r).run_id == run.id)
+        held = [r for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
+        mine = tuple(r.id for r in held if r.status in UNDER_WAY)
         if not mine:
+            continue  # done, or all of it waits for a person, which is no interruption
+        if run.status == INTERIM:
             continue
+        mine += tuple(r.id for r in held if r.status == "awaiting_approval")  # killed while it moved them on
         if run.status in ("promoted", "purged") or model_registry.find(settings.model.registered_as, run.id):
             say(f"{run.id} had promoted its model when it was interrupted: completing it.")
             for request_id in mine:

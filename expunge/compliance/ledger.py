@@ -4,8 +4,9 @@
         ledger.add_request("3f0c...", "ada@example.org", ["r-17"], "gdpr", received_at)
         ledger.admit("3f0c...")
 
-Chapters: `intake` (requests in), `progress` (their moves), `quarantine` (the replay guard and the epoch), `runs`
-(runs, tombstones, certificates), `audit` (everything that only reads).
+Chapters: `intake` (requests in), `progress` (their moves), `contact` (what is said to the person and asked of them),
+`quarantine` (the replay guard and the epoch), `runs` (runs, tombstones, certificates), `approvals` (who said yes),
+`scheduled` (heartbeats), `audit` (everything that only reads).
 """
 
 from __future__ import annotations
@@ -19,22 +20,23 @@ from types import TracebackType
 from typing import Any, Self
 
 from expunge.compliance import migrations
-from expunge.compliance.audit import Audit
+from expunge.compliance.approvals import Approvals
 from expunge.compliance.chain import ChainCheck, Head
+from expunge.compliance.contact import Contact
 from expunge.compliance.database import BUSY_SECONDS, needs_upgrade, open_engine
 from expunge.compliance.deadlines import local_date
 from expunge.compliance.intake import Added, Intake, NewRequest
 from expunge.compliance.moments import utc_now
-from expunge.compliance.progress import Progress
 from expunge.compliance.pseudonym import Pseudonymizer
 from expunge.compliance.rows import DueRequest, Event, Request
+from expunge.compliance.scheduled import Scheduled
 from expunge.compliance.store import LEDGER_ID, Settings
 from expunge.errors import UsageError
 
 __all__ = ["Added", "ChainCheck", "DueRequest", "Event", "Head", "Ledger", "NewRequest", "Request"]
 
 
-class Ledger(Intake, Progress, Audit):
+class Ledger(Intake, Contact, Approvals, Scheduled):
     """One ledger, in SQLite or PostgreSQL. Open it with `Ledger.open`; close it, or use it as a context manager."""
 
     @classmethod

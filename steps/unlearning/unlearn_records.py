@@ -8,10 +8,12 @@ from zenml import step
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision
 from adapters.ledger import open_ledger
+from adapters.prefixes import lent_to
 from adapters.progress import announce
 from adapters.requests import move_all, records_of
 from adapters.workdir import claim
 from expunge.data import RecordTable
+from expunge.errors import NeedsApproval
 from expunge.models.trained import TrainedModel
 from expunge.privacy.forget_sets import ForgetSet
 from expunge.settings import ProjectSettings
@@ -20,6 +22,7 @@ from expunge.unlearning.costs import run_costs
 from expunge.unlearning.forgetting import forget
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun, retrained_instead
 from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.rewind_prefix import RewindPrefix
 from steps.evaluation.settings import judge_counts
 from steps.shared import trained_model
 
@@ -35,6 +38,7 @@ def unlearn_records(
     budget_predictor: BudgetPredictor | None = None,
     run_id: str = "",
     earlier_cost: float = 0.0,
+    rewind_prefix: RewindPrefix | None = None,
 ) -> tuple[
     Annotated[Trajectory, "trajectory"],
     Annotated[TrainedModel, "model"],
@@ -42,12 +46,17 @@ def unlearn_records(
     Annotated[RecordTable, "training_records"],
     Annotated[RecordTable, "held_out_records"],
 ]:
-    CheckpointStore().check_writable()
+    CheckpointStore(storage=settings.storage).check_writable()
     with open_ledger() as ledger:
-        if run_id:
-            move_all(ledger, run_id, "unlearning")
         held_out = held_out_records.without(ledger.quarantined_among(held_out_records.record_ids))
         also_gone = ledger.quarantined_among(training_records.record_ids) - set(forget_set.record_ids)
+        if also_gone and run_id and ledger.get_run(run_id).details.get("approval"):
+            raise NeedsApproval(
+                f"Other requests were quarantined since the plan of {run_id} was approved; it does not hold any more.",
+                "Run `expunge run-due` again: it makes a new plan and asks.",
+            )
+        if run_id:
+            move_all(ledger, run_id, "unlearning")
     # Records of requests that came after this run was planned must not be trained on either: their turn comes next.
     # They leave the manifest with this run, so only a model that never saw them may be its result.
     retain = training_records.without([*forget_set.record_ids, *also_gone])
@@ -56,7 +65,7 @@ def unlearn_records(
     started = time.monotonic()
     run, made = forget(
         unlearning_plan,
-        trajectory,
+        lent_to(trajectory, rewind_prefix),
         training_records,
         retain,
         forget_set.record_ids,
