@@ -57,6 +57,8 @@ class Wanted:
                 self._add_drawing(record, row)
         for name, form in (names or {}).items():
             self.needles.append((name, form, name.encode()))
+        self.needles = list(dict.fromkeys(self.needles))
+        self._of_text = [one for one in self.needles if _is_text(one[2])]
 
     def _add_numbers(self, record: str, values: Any) -> None:
         for form, (kind, run) in _FORMS.items():
@@ -85,7 +87,7 @@ class Wanted:
 
     def among(self, content: bytes) -> set[tuple[str, str]]:
         """(record, form) of everything that some bytes hold."""
-        needles = [one for one in self.needles if _is_text(one[2])] if _is_text(content) else self.needles
+        needles = self._of_text if _is_text(content) else self.needles
         found = {(record, form) for record, form, needle in needles if needle in content}
         written = set(_DECIMAL.findall(content))
         found |= {(r, "text") for r, texts in self.texts.items() if len(texts & written) >= _TEXT_VALUES}

@@ -183,13 +183,6 @@ class CheckpointStore:
             partial.write_text(json.dumps(plan))
             partial.replace(self._journal)
 
-    def objects(self) -> set[str]:
-        """Every object of a store that is the project's own, in the cache or in the remote; none of another's."""
-        with self._opened() as repo:
-            if not repo.config["core"].get("no_scm"):
-                return set()
-            return {o for odb in (repo.cache.local, repo.cloud.get_remote_odb(REMOTE)) for o in odb.all()}
-
     @contextmanager
     def _recovered(self) -> Iterator[DvcRoot]:
         """The root, its remotes reached before anything else happens, without what a killed or failed `add` left."""

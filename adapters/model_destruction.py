@@ -10,13 +10,13 @@ from typing import Any
 from zenml.client import Client
 from zenml.utils.pagination_utils import depaginate
 
-from adapters import artifacts, clock, model_registry, purging, workdir
+from adapters import artifacts, clock, model_registry, purge_kinds, purging, workdir
 from adapters.ledger import open_ledger, write_epoch
 from expunge.errors import IntegrityError, UsageError
 
 # What is evidence of how requests were answered stays: numbers about models, no weights and no records.
 EVIDENCE = {
-    name: f"evidence of how requests were answered: {purging.KEPT[name]}"
+    name: f"evidence of how requests were answered: {purge_kinds.KEPT[name]}"
     for name in (
         "certificates", "due_requests", "erasure_report", "evidence", "gate_decision", "lineage", "promotion", "purge",
         "registered_model", "unlearning_plan", "unlearning_run",
@@ -139,7 +139,7 @@ def _tombstone(artifact: Any, run_id: str) -> dict[str, Any]:
         "name": str(artifact.id),
         "status": "destroyed",
         "content_hash": artifact.content_hash or metadata.get("dvc_hash"),
-        "method": purging.METHOD,
+        "method": purge_kinds.METHOD,
         "run_id": run_id,
         "created_at": artifact.created.replace(tzinfo=UTC),
         "destroyed_at": clock.now(),

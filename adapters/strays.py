@@ -6,7 +6,6 @@ saved and not recorded yet looks the same.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +61,6 @@ def _folders() -> list[Path]:
 
 
 def _objects() -> list[StoredDirectory]:
-    store = CheckpointStore()
-    stray = store.objects() - purging.live_objects()
-    found, named = [], set()
-    for directory in sorted(o for o in stray if o.endswith(".dir")):
-        listing = store.cache_path(directory)
-        entries = json.loads(listing.read_bytes()) if listing.is_file() else []
-        files = {entry["relpath"]: entry["md5"] for entry in entries}
-        found.append(StoredDirectory(directory, files))
-        named |= {directory, *files.values()}
-    if rest := sorted(stray - named):
-        found.append(StoredDirectory(rest[0], {o: o for o in rest[1:]}))
-    return found
+    """What the store holds and no artifact names; an `add` that was cut short is undone by the store itself."""
+    live = purging.live_objects()
+    return [stored for stored in CheckpointStore().trajectories() if stored.dvc_hash not in live]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from adapters import artifacts, prefixes, purging
+from adapters import artifacts, prefixes, purge_kinds
 from adapters.ledger import open_ledger, write_epoch
 from adapters.purge_records import purge_records
 from expunge.facts import Facts
@@ -20,7 +20,7 @@ def purge_descendants(promotion: Facts, run_id: str) -> Annotated[Facts, "purge"
     restricted = prefixes.parts(run_id)
     with open_ledger() as ledger:
         ledger.add_tombstones(prefixes.tombstones(run_id))
-        prefixes.settle_tombstones(ledger, purging.METHOD)
+        prefixes.settle_tombstones(ledger, purge_kinds.METHOD)
         for request_id in requests:
             ledger.move(request_id, "purged", run_id)
             ledger.mark_erased(request_id, run_id)
