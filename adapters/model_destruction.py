@@ -88,7 +88,7 @@ def destroy_model(version: Any, found: Destruction) -> dict[str, Any]:
     stored = {a.id: purging.objects_of(a) for a in found.artifacts if a.artifact.name in purge_kinds.WITH_CHECKPOINTS}
     for artifact in found.artifacts:
         if artifact.artifact.name == prefixes.KIND:
-            prefixes.destroy(prefixes.KeptPrefix(artifact))
+            prefixes.destroy(prefixes.KeptPrefix(artifact), run_id)
         elif artifact.artifact.name == "trajectory":
             purging.destroy_trajectory(artifact, run_id)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, purging, step_logs, strays
+from adapters import artifacts, clock, model_registry, purging, remains, step_logs
 from adapters.ledger import open_ledger, pseudonymizer, write_epoch
 from adapters.ledger_age import erased_by_certificates, require_current
 from adapters.purge_records import PurgeResult, purge_records
@@ -40,12 +40,13 @@ def purge_again() -> tuple[str, PurgeResult | None]:
 def _purge_again() -> tuple[str, PurgeResult | None]:
     gone = erased()
     logs = step_logs.naming(gone, pseudonymizer()) if gone else []
-    if not whats_back() and not logs and not strays.find():
+    if not whats_back() and not logs and not remains.nameless():
         return "", None
     run_id = f"purge-{secrets.token_hex(4)}"
     with open_ledger() as ledger:
         ledger.add_run(run_id, method="purge", details={"requests": []})
     done = purge_records(gone, _passed(), run_id)
+    remains.sweep()
     with open_ledger() as ledger:
         counts: dict[str, Any] = {"destroyed": len(done.destroyed), "left": len(done.rescan["found"])}
         ledger.append_event("purge.repeated", counts, run_id=run_id)

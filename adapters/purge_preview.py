@@ -9,7 +9,7 @@ from typing import Any
 
 from zenml.client import Client
 
-from adapters import artifacts, purging, strays
+from adapters import artifacts, purging, remains
 from adapters.ledger import open_ledger
 from adapters.project import current_project
 from adapters.purging import Descendant
@@ -51,9 +51,9 @@ def preview(requests: Iterable[str] = ()) -> tuple[list[str], list[Item]]:
     items = [item for descendant in found for item in _items(descendant, live)]
     items += [_log(path) for path in purging.logs_about(found, pseudonyms)]
     items += _work()
-    stray = strays.find()
+    stray = remains.nameless()
     items += [Item(DESTROY, "stray", f.name, "", ARTIFACTS, _folder_size(f), STRAY) for f in stray.folders]
-    objects = [o for one in stray.objects for o in one.objects]
+    objects = [o for one in stray.trajectories for o in one.objects]
     items += [Item(DESTROY, "stray", "object", o, CHECKPOINTS, None, STRAY) for o in objects]
     items += [Item(KEEP, part["kind"], part["name"], "", ARTIFACTS, None, part["reason"]) for part in purging.kept()]
     return chosen, sorted(items, key=lambda item: item.action == KEEP)

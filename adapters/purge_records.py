@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from adapters import artifacts, clock, purging, strays
+from adapters import artifacts, clock, purging
 from adapters.ledger import open_ledger
 from adapters.purge_kinds import LOGS_METHOD, METHOD, ROWS_METHOD
 from adapters.purging import Descendant
@@ -40,16 +40,12 @@ def purge_records(pseudonyms: Collection[str], promoted: Iterable[str], run_id: 
     found = [*purging.descendants(pseudonyms, passed), *purging.returned()]
     earlier = purging.destroyed_by(run_id)  # before this run was killed, if it was
     done = purging.destroy(found, run_id, pseudonyms)
-    stray = strays.find()
-    strays.destroy(stray)
     done.destroyed += [d for d in earlier if d.version.id not in {f.version.id for f in found}]
     again = purging.rescan(pseudonyms, passed, done.destroyed)
     parts = [_part(d) for d in done.destroyed]
     if done.logs:
         words = f"{len(done.logs)} log file(s) of the runs that had the records in their hands"
         parts.append({"kind": "step_logs", "name": words, "action": "destroyed", "method": LOGS_METHOD})
-    if stray:
-        parts.append({"kind": "strays", "name": stray.words, "action": "destroyed", "method": strays.METHOD})
     parts += purging.kept()
     by_name = {str(d.version.id): d for d in done.destroyed}
     with open_ledger() as ledger:

@@ -12,6 +12,7 @@ from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.purge_kinds import KEPT, READERS, ROWS_GO, WITH_CHECKPOINTS
 from adapters.scoring import shards_of
+from expunge.errors import IntegrityError
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
                 found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    unlawful = prefixes.unlawful(frozenset(pseudonyms))
+    unlawful = prefixes.unlawful(pseudonyms)
     return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
@@ -108,7 +109,6 @@ def destroyed_by(run_id: str) -> list[Descendant]:
     """What a run has destroyed so far."""
     why = "destroyed before the run was interrupted"
     mine = [v for v in artifacts.versions() if v.run_metadata.get(artifacts.DESTROYED_BY) == run_id]
-    mine = [v for v in mine if v.artifact.name != prefixes.KIND]  # listed by their own tombstones
     return [Descendant(v, why, str(v.run_metadata.get("trajectory", "")), stored=objects_of(v)) for v in mine]
 
 
@@ -125,7 +125,7 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += _destroy_prefix(descendant)
+            done.shared += _destroy_prefix(descendant, run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -140,9 +140,9 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
     return done
 
 
-def _destroy_prefix(descendant: Descendant) -> list[str]:
+def _destroy_prefix(descendant: Descendant, run_id: str) -> list[str]:
     if artifacts.still_stored(descendant.version):
-        return prefixes.destroy(prefixes.KeptPrefix(descendant.version))
+        return prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
     return CheckpointStore().destroy(descendant.stored) if descendant.stored is not None else []  # its bytes came back
 
 
@@ -161,8 +161,9 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
     for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
         shutil.rmtree(folder, ignore_errors=True)
     stored = stored or objects_of(version)
+    artifacts.mark_destroyed(version, run_id)
     if stored is not None:
-        shared = CheckpointStore().destroy(stored)
+        shared = CheckpointStore().destroy(stored, live_objects({version.id}))
     artifacts.destroy(version, run_id)
     return shared
 
@@ -239,8 +240,12 @@ def _trajectory(version: Any, why: str, digest: str) -> Descendant:
 def objects_of(version: Any) -> StoredDirectory | None:
     """DVC objects of a trajectory or a prefix: by its manifest, else by what its metadata kept of it."""
     if artifacts.still_stored(version):
-        stored: StoredDirectory = _reader(version).load_stored()
-        return stored
+        try:
+            stored: StoredDirectory = _reader(version).load_stored()
+            return stored
+        except IntegrityError:
+            if not artifacts.is_destroyed(version):  # else a killed process has deleted a part of it
+                raise
     metadata = version.run_metadata
     return _as_directory(metadata.get("objects") or [metadata["dvc_hash"]]) if "dvc_hash" in metadata else None
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from adapters.workdir import at_work
+from adapters.running import running
 from expunge.errors import ExpungeError
 
 _failure: list[BaseException] = []
@@ -98,11 +98,12 @@ def run_pipeline(
         enable_cache=False,
     )
     try:
-        with at_work(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             for module in ("zenml", "dvc", "evidently"):
                 warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
             warnings.simplefilter("ignore", ResourceWarning)
-            response = configured(*arguments, **parameters)
+            with running():
+                response = configured(*arguments, **parameters)
     except ExpungeError:
         raise
     except Exception as error:

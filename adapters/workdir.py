@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from adapters.project import current_project
-
-_AT_WORK = "at-work-"
 
 _claimed: dict[Path, FileLock] = {}
 
@@ -60,30 +55,6 @@ def _give_back(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else can hold the same file
     lock.release()
-
-
-@contextmanager
-def at_work() -> Iterator[None]:
-    """Say to other processes, for as long as this lasts, that this one runs a pipeline."""
-    lock = FileLock(current_project().lock(f"{_AT_WORK}{os.getpid()}"), is_singleton=True)
-    with lock:
-        yield
-        if lock.lock_counter > 1:
-            return
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else can hold the same file
-
-
-def others_at_work() -> bool:
-    """Whether another process runs a pipeline now. The lock of a dead process is free."""
-    for path in current_project().lock(_AT_WORK).parent.glob(f"{_AT_WORK}*.lock"):
-        if path.stem == f"{_AT_WORK}{os.getpid()}":
-            continue
-        try:
-            with FileLock(path, timeout=0):
-                path.unlink(missing_ok=True)
-        except Timeout:
-            return True
-    return False
 
 
 def sweep() -> None:

@@ -117,7 +117,8 @@ def plant(state: Path, rows: Any) -> list[Path]:
     (source / "step_0000007.safetensors").write_bytes(FORMATS["rows.safetensors"](rows))
     stored = CheckpointStore().add({"step_0000007.safetensors": source / "step_0000007.safetensors"})
     (store,) = (path for path in (state / "stores").iterdir() if path.name != "default_zen_store")
-    stray = store / "score_gradient_norms" / "gradient_norms" / "0" / "1"
+    (step_run,) = (store / "score_gradient_norms" / "gradient_norms").iterdir()
+    stray = step_run / "00000000"
     stray.mkdir(parents=True)
     shutil.copy(work / "rows.parquet", stray / "norms.parquet")
     cached = [CheckpointStore().cache_path(o) for o in stored.objects]
