@@ -59,7 +59,7 @@ formats; three decimal values of a record in one file; its drawing as our pages 
 | held-out records, norms, losses | destroyed with the model; of a model that never saw the record its rows go |
 | logs of every run that made one of these, or that name the record | destroyed |
 | half-finished work of dead processes | destroyed |
-| saved by a killed process, never recorded | destroyed while no other process runs a pipeline |
+| saved by a killed process, never recorded | removed by run-due and purge while no other process runs a pipeline |
 | predictor, evidence, plan, decision, reports, facts of runs | kept: numbers, opaque ids, keyed pseudonyms |
 | ledger, certificates, keys, settings, kernel table, epoch | kept: no record, no id in clear |
 | ZenML's database, DVC's site cache | kept: hashes, dates, counts, paths; scanned with their freed pages |
