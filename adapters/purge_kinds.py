@@ -24,6 +24,7 @@ KEPT = {
     "evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
     "gate_decision": _NUMBERS,
     "lineage": "hashes, dates and opaque ids (records and people under keyed pseudonyms)",
+    "nothing": "stands in for what a run did without",
     "promotion": "name and stage of a model version",
     "purge": "hashes, counts and reasons of earlier purges",
     "registered_model": "name and stage of a model version",
