@@ -10,7 +10,7 @@ from typing import Any
 from zenml.client import Client
 from zenml.utils.pagination_utils import depaginate
 
-from adapters import artifacts, clock, model_registry, purging, workdir
+from adapters import artifacts, clock, model_registry, prefixes, purging, workdir
 from adapters.ledger import open_ledger, write_epoch
 from expunge.errors import IntegrityError, UsageError
 
@@ -81,10 +81,12 @@ def destroy_model(version: Any, found: Destruction) -> dict[str, Any]:
         details = {"requests": [], "versions": found.labels}
         ledger.add_run(run_id, method="destroy", model_version_before=model_registry.label(version), details=details)
     everything = {a.id: a for a in [*_destroyed_by(run_id), *found.artifacts]}
-    stored = {a.id: purging.objects_of(a) for a in found.artifacts if a.artifact.name == "trajectory"}
+    stored = {a.id: purging.objects_of(a) for a in found.artifacts if a.artifact.name in purging.HOLD_OBJECTS}
     for artifact in found.artifacts:
         if artifact.artifact.name == "trajectory":
             purging.destroy_trajectory(artifact, run_id)
+        elif artifact.artifact.name == prefixes.KIND:
+            prefixes.destroy(prefixes.KeptPrefix(artifact), run_id)
         else:
             artifacts.destroy(artifact, run_id)
     for one, _ in found.versions:

@@ -19,6 +19,8 @@ METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, 
 ROWS_METHOD = "rows of the records taken out of a table that stays (Clear, NIST SP 800-88 Rev. 2)"
 LOGS_METHOD = "log files deleted from the artifact store (Clear, NIST SP 800-88 Rev. 2)"
 
+# Their bytes live in DVC.
+HOLD_OBJECTS = ("trajectory", prefixes.KIND)
 _NUMBERS = "numbers about models and record sets; holds no record, no id and no weights"
 KEPT = {
     "budget_predictor": _NUMBERS,
@@ -115,14 +117,14 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
                 found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    unlawful = prefixes.unlawful(frozenset(pseudonyms))
+    unlawful = prefixes.unlawful(pseudonyms)
     return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
 def returned() -> list[Descendant]:
     """What was destroyed once and is there again: a backup was put back."""
     gone = [v for v in artifacts.versions() if artifacts.is_destroyed(v)]
-    stored = {v.id: made for v in gone if v.artifact.name == "trajectory" and (made := objects_of(v))}
+    stored = {v.id: made for v in gone if v.artifact.name in HOLD_OBJECTS and (made := objects_of(v))}
     objects = {o for made in stored.values() for o in made.objects} - live_objects()
     back = set(CheckpointStore().present(_as_directory(objects))) if objects else set()
     why = "was destroyed before and is there again, as after a restore from a backup"
@@ -153,7 +155,7 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -184,21 +186,10 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
         shutil.rmtree(folder, ignore_errors=True)
     stored = stored or objects_of(version)
     artifacts.mark_destroyed(version, run_id)
-    if stored is not None and stored.dvc_hash in _directories_of_others(version):
-        shared = sorted(stored.files)
-    elif stored is not None:
-        shared = CheckpointStore().destroy(stored)
+    if stored is not None:
+        shared = CheckpointStore().destroy(stored, live_objects({version.id}))
     artifacts.destroy(version, run_id)
     return shared
-
-
-def _directories_of_others(version: Any) -> set[str]:
-    """DVC directories of all other trajectories that exist.
-
-    The same run done twice makes the same bytes: after a kill, or first as a trial. One goes, the other serves.
-    """
-    present = artifacts.versions("trajectory", present_only=True)
-    return {str(v.run_metadata.get("dvc_hash", "")) for v in present if v.id != version.id}
 
 
 def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
@@ -290,8 +281,9 @@ def _as_directory(objects: Iterable[str]) -> StoredDirectory:
 
 
 def live_objects(but: Collection[Any] = ()) -> set[str]:
-    """DVC objects of the trajectories that exist, but for those with one of these ids."""
-    present = [v for v in artifacts.versions("trajectory", present_only=True) if v.id not in but]
+    """DVC objects of the trajectories and prefixes that exist, but for those with one of these ids."""
+    present = [v for name in HOLD_OBJECTS for v in artifacts.versions(name, present_only=True) if v.id not in but]
+    present = [v for v in present if artifacts.still_stored(v)]  # else a killed purge was about to record its end
     return {o for version in present for o in _reader(version).load_stored().objects}
 
 

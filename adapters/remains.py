@@ -16,7 +16,7 @@ from uuid import UUID
 
 from zenml.client import Client
 
-from adapters import artifacts, model_registry, purging, workdir
+from adapters import artifacts, model_registry, prefixes, purging, workdir
 from adapters.checkpoint_store import CheckpointStore
 from adapters.project import current_project
 from adapters.running import nobody_since
@@ -45,6 +45,8 @@ def finish(version: Any) -> None:
     by = str(version.run_metadata.get(artifacts.DESTROYED_BY, ""))
     if version.artifact.name == "trajectory":
         purging.destroy_trajectory(version, by)
+    elif version.artifact.name == prefixes.KIND:
+        prefixes.destroy(prefixes.KeptPrefix(version), by)
     else:
         artifacts.destroy(version, by)
 

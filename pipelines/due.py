@@ -224,7 +224,7 @@ def _resume(
 ) -> list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]]:
     """Finish runs that were killed: what had promoted is completed, everything else starts over as a new run."""
     done: list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]] = []
-    for run in ledger.list_runs():
+    for run in ledger.runs_holding(UNDER_WAY):
         held = [r for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
         mine = tuple(r.id for r in held if r.status in UNDER_WAY)
         if not mine:
