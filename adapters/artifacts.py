@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from zenml.client import Client
@@ -14,6 +15,8 @@ from expunge.errors import NotFoundError
 DESTROYED_AT = "destroyed_at"
 DESTROYED_BY = "destroyed_by"
 MODEL_VERSION = "model_version"
+ROWS_REMOVED_AT = "rows_removed_at"
+ROWS_REMOVED_BY = "rows_removed_by"
 
 
 def versions(name: str | None = None, *, model_version_id: Any = None, present_only: bool = False) -> list[Any]:
@@ -26,6 +29,11 @@ def versions(name: str | None = None, *, model_version_id: Any = None, present_o
         sort_by="desc:created",
     )
     return [v for v in found if not (present_only and is_destroyed(v))]
+
+
+def hydrated(version: Any) -> Any:
+    """The same version with its metadata."""
+    return Client().get_artifact_version(version.id, hydrate=True)
 
 
 def newest(name: str, *, model_version_id: Any = None) -> Any | None:
@@ -50,12 +58,28 @@ def load(version: Any) -> Any:
 
 def destroy(version: Any, run_id: str) -> None:
     """Delete the content and its pages from the artifact store; the version stays as a tombstone. Idempotent."""
+    client = Client()
+    if client.active_stack.artifact_store.exists(version.uri):  # also what a backup brought back
+        client.delete_artifact_version(version.id, delete_metadata=False, delete_from_artifact_store=True)
     if is_destroyed(version):
         return
-    client = Client()
-    if client.active_stack.artifact_store.exists(version.uri):
-        client.delete_artifact_version(version.id, delete_metadata=False, delete_from_artifact_store=True)
     note(version, {DESTROYED_AT: clock.now().isoformat(timespec="seconds"), DESTROYED_BY: run_id})
+
+
+def remove_records(version: Any, record_ids: Collection[str], run_id: str) -> None:
+    """Take these records out of an artifact that stays; what is known of it says so. Idempotent."""
+    facts = materializer_of(version).remove_records(record_ids)
+    kept = {name: value for name, value in facts.items() if name in version.run_metadata}
+    note(version, {**kept, ROWS_REMOVED_AT: clock.now().isoformat(timespec="seconds"), ROWS_REMOVED_BY: run_id})
+
+
+def size(version: Any) -> int:
+    """Bytes that the artifact store holds of it."""
+    store = Client().active_stack.artifact_store
+    if not store.exists(version.uri):
+        return 0
+    paths = [f"{folder}/{name}" for folder, _, names in store.walk(version.uri) for name in names]
+    return sum(int(store.size(path) or 0) for path in paths)
 
 
 def note(version: Any, metadata: dict[str, Any]) -> None:

@@ -6,30 +6,24 @@ The files of a trajectory are one DVC directory object; the ZenML artifact keeps
 from __future__ import annotations
 
 import errno
-import logging
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from adapters import workdir
+from adapters.disk_errors import REFUSALS, disk_errors
+from adapters.dvc_root import FOLDER, DvcRoot, drop_folder, opened
 from adapters.project import Project, current_project
 from expunge.errors import ExpungeError, IntegrityError
+from expunge.storage import StorageConfig
 
-REMOTE = "store"
-_FOLDER = "trajectories"
-_DISK = {
-    errno.ENOSPC: "is full",
-    errno.EDQUOT: "is over its quota",
-    errno.EROFS: "is read-only",
-    errno.EACCES: "cannot be written",
-    errno.EPERM: "cannot be written",
-}
+_LINKING = REFUSALS.keys() - {errno.EPERM, errno.EACCES}  # a link that is not permitted becomes a copy
 
 
 @dataclass(frozen=True)
@@ -52,208 +46,182 @@ class StoredDirectory:
 
 
 class CheckpointStore:
-    """The project's DVC root and its remote folder."""
+    """The project's DVC root and its remote.
 
-    def __init__(self, project: Project | None = None) -> None:
+    `storage` is what the settings say of the remote: UsageError where that is not the one in use. Everything but
+    `cache_path`, and a `check_out` of what the cache holds, raises RemoteUnreachable where the remote does not answer;
+    nothing is recorded or destroyed then.
+    """
+
+    def __init__(self, project: Project | None = None, storage: StorageConfig | None = None) -> None:
         self.project = project or current_project()
+        self.storage = storage
 
     def check_writable(self) -> None:
-        """Fail before any work when the store could not take its result. Raises ExpungeError."""
-        with self._opened() as repo:
-            folders = (Path(repo.cache.local.path), Path(repo.cloud.get_remote_odb(REMOTE).path))
-            for folder in folders:
-                probe = folder / f"probe-{os.getpid()}"
-                with _disk_errors(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    probe.write_bytes(b"expunge" * 1024)
-                probe.unlink()
+        """Fail before any work when the store could not take its result, or could not give it up again.
+
+        Raises ExpungeError.
+        """
+        with self._recovered() as root:
+            probe = f"probe-{os.getpid()}"
+            for remote in root.remotes:
+                path = remote.odb.fs.join(remote.odb.path, probe)
+                remote.write(path, b"expunge" * 1024)
+                remote.remove([path])
+            with disk_errors(self.project.dvc):
+                folder = Path(root.cache.path)
+                folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    (folder / probe).write_bytes(b"expunge" * 1024)
+                finally:
+                    (folder / probe).unlink(missing_ok=True)
 
     def add(self, files: Mapping[str, Path]) -> StoredDirectory:
         """Move these files into the store and push them to the remote.
 
-        Raises ExpungeError when the disk refuses; the files are then where they were and nothing of them is stored.
+        Raises ExpungeError when the disk or the remote refuses; the files are then where they were and nothing of them
+        is stored. What a killed process stored in part is removed by the next call that reaches the remote.
         """
-        with self._opened() as repo:
-            folder = self.project.dvc / _FOLDER / _key(files)
-            pointer = folder.with_name(folder.name + ".dvc")
-            known = pointer.exists()
-            before = self._files_of_stores(repo)
+        with self._recovered() as root:
+            stored = _stored(files)
+            pointer = root.pointer(stored.dvc_hash)
+            folder = pointer.with_suffix("")
+            new = set(stored.objects) - set(root.cached(stored.objects)) - root.held_remotely(stored.objects)
+            self._intend({"pointer": pointer.name, "known": pointer.exists(), "oids": sorted(new)})
             try:
-                with _disk_errors(self.project.dvc):
-                    shutil.rmtree(folder, ignore_errors=True)
+                with disk_errors(self.project.dvc):
+                    drop_folder(pointer)
                     folder.mkdir(parents=True)
                     for file, source in files.items():
                         _link_or_copy(source, folder / file)
-                    (stage,) = repo.add(str(folder))
-                    out = stage.outs[0]
-                    made = StoredDirectory(
-                        out.hash_info.value, {"/".join(key): info.value for key, _, info in out.get_obj()}
-                    )
-                with _disk_errors(self.project.dvc_remote):
-                    repo.push(targets=[str(folder)], remote=REMOTE)
-                    self._require(repo.cloud.get_remote_odb(REMOTE), made.objects)
+                    (stage,) = root.repo.add(str(folder))
+                    made = stage.outs[0].hash_info.value
+                    if made != stored.dvc_hash:
+                        raise IntegrityError(f"A checkpoint changed while it was stored ({made}).", "Run it again.")
+                    root.describe(pointer, stored.files)
+                root.push(stored.objects)
             except BaseException:
-                if not known:
-                    pointer.unlink(missing_ok=True)
-                for file_left in self._files_of_stores(repo) - before:  # half-written ones too
-                    file_left.unlink(missing_ok=True)
+                with suppress(ExpungeError, OSError):  # else the next call does it
+                    self._recover(root)
                 raise
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            return made
+                drop_folder(pointer)
+            self._journal.unlink()
+            return stored
 
     def check_out(self, stored: StoredDirectory) -> Path:
         """A folder with the files, linked to the cache; what the cache lacks is pulled from the remote first.
 
         The caller verifies the bytes. Raises IntegrityError naming a file that neither has.
         """
-        with self._opened() as repo:
-            cache = repo.cache.local
-            missing = [o for o in stored.objects if not Path(cache.oid_to_path(o)).is_file()]
-            if missing:
-                self._pull(repo, missing)
+        with opened(self.project, self.storage) as root:
+            held = root.cached(stored.objects)
+            if missing := [o for o in stored.objects if o not in held]:
+                root.pull(missing)
+                held = root.cached(stored.objects)
             names = {md5: name for name, md5 in stored.files.items()}
             for o in stored.objects:
-                if not Path(cache.oid_to_path(o)).is_file():
+                if o not in held:
                     raise IntegrityError(
                         f"Checkpoint {names.get(o, 'directory')} ({o}) is neither in the DVC cache"
-                        f" {cache.path} nor in the remote.",
+                        f" {root.cache.path} nor in the remote {root.remote.where}.",
                         "Restore the remote from a backup, or retrain with `expunge train`.",
                     )
             # A folder of this process alone: others read theirs while this one is filled or removed.
             folder = workdir.borrow(f"checkout-{stored.dvc_hash}")
             for name, md5 in stored.files.items():
                 (folder / name).unlink(missing_ok=True)
-                _link_or_copy(Path(cache.oid_to_path(md5)), folder / name)
+                _link_or_copy(Path(root.cache.oid_to_path(md5)), folder / name)
             return folder
 
     def cache_path(self, md5: str) -> Path:
         """Where the cache keeps an object."""
-        with self._opened() as repo:
-            return Path(repo.cache.local.oid_to_path(md5))
+        with opened(self.project, self.storage) as root:
+            return Path(root.cache.oid_to_path(md5))
 
     def destroy(self, stored: StoredDirectory) -> list[str]:
         """Remove the objects from the cache and the remote, except those that another trajectory holds too.
 
-        Returns the names of the files that are left because of that (the same initial weights, say).
+        Returns the names of the files that are left because of that (the same initial weights, say). Raises
+        ExpungeError unless all others are gone; calling it again goes on where it stopped.
         """
-        with self._opened() as repo:
-            for pointer in (self.project.dvc / _FOLDER).glob("*.dvc"):
+        with self._recovered() as root:
+            for pointer in root.pointers:
                 if stored.dvc_hash in pointer.read_text():
                     pointer.unlink()
             for checkout in self.project.work.glob(f"checkout-{stored.dvc_hash}*"):  # other processes' too
                 shutil.rmtree(checkout, ignore_errors=True)
-            shared = self._delete(repo, stored)
-            return sorted(name for name, md5 in stored.files.items() if md5 in shared)
+            needed = root.objects_named()
+            root.erase(set(stored.objects) - needed)
+            return sorted(name for name, md5 in stored.files.items() if md5 in needed)
 
     def present(self, stored: StoredDirectory) -> list[str]:
-        """Which of the objects exist, in the cache or in the remote."""
-        with self._opened() as repo:
-            homes = (repo.cache.local, repo.cloud.get_remote_odb(REMOTE))
-            return [o for o in stored.objects if any(Path(h.oid_to_path(o)).is_file() for h in homes)]
+        """Which of the objects exist, in the cache or in the remote, there as old versions or in part too."""
+        with self._recovered() as root:
+            held = {*root.cached(stored.objects), *root.held_remotely(stored.objects)}
+            return [o for o in stored.objects if o in held]
+
+    def trajectories(self) -> list[StoredDirectory]:
+        """Every trajectory that the store holds, those too that no artifact names. Raises IntegrityError."""
+        with opened(self.project, self.storage) as root:
+            return [StoredDirectory(*root.named(pointer)) for pointer in root.pointers]
+
+    def describe(self) -> str:
+        """The remote in words, after it was reached."""
+        with opened(self.project, self.storage) as root:
+            left = "".join(f"; {remote.where} is still to be emptied" for remote in root.remotes[1:])
+            return f"{root.remote.where} ({root.remote.remark()}){left}"
+
+    @property
+    def _journal(self) -> Path:
+        """What an `add` under way may leave behind."""
+        return self.project.dvc / "adding.json"
+
+    def _intend(self, plan: dict[str, Any]) -> None:
+        with disk_errors(self.project.dvc):
+            partial = self._journal.with_suffix(".partial")
+            partial.write_text(json.dumps(plan))
+            partial.replace(self._journal)
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        import dvc.logger  # noqa: F401  (sets levels when imported)
-        from dvc.repo import Repo
+    def _recovered(self) -> Iterator[DvcRoot]:
+        """The root, its remotes reached before anything else happens, without what a killed or failed `add` left."""
+        with opened(self.project, self.storage) as root:
+            _ = root.remotes
+            if self._journal.exists():
+                self._recover(root)
+            yield root
 
-        logging.getLogger("dvc").setLevel(logging.ERROR)
-        with FileLock(self.project.lock("dvc")):
-            if not (self.project.dvc / ".dvc").is_dir():
-                with _disk_errors(self.project.dvc):
-                    self._create()
-            with Repo(str(self.project.dvc)) as repo:
-                yield repo
-
-    def _create(self) -> None:
-        from dvc.repo import Repo
-
-        self.project.dvc.mkdir(parents=True, exist_ok=True)
-        self.project.dvc_remote.mkdir(parents=True, exist_ok=True)
-        repo = Repo.init(str(self.project.dvc), no_scm=True)
-        with repo.config.edit() as config:
-            config["remote"][REMOTE] = {"url": str(self.project.dvc_remote)}  # DVC makes it relative itself
-            config["core"]["remote"] = REMOTE
-            config["core"]["analytics"] = False
-        repo.close()
-
-    def _pull(self, repo: Any, objects: Sequence[str]) -> None:
-        from dvc_data.hashfile.hash_info import HashInfo
-
-        remote = repo.cloud.get_remote_odb(REMOTE)
-        held = [o for o in objects if Path(remote.oid_to_path(o)).is_file()]
-        with _disk_errors(self.project.dvc):
-            repo.cloud.pull([HashInfo("md5", o) for o in held], remote=REMOTE)
-
-    def _files_of_stores(self, repo: Any) -> set[Path]:
-        """Every file of the cache and of the remote."""
-        homes = (repo.cache.local.path, repo.cloud.get_remote_odb(REMOTE).path)
-        return {Path(folder) / name for home in homes for folder, _, names in os.walk(home) for name in names}
-
-    def _require(self, odb: Any, objects: Sequence[str]) -> None:
-        lacking = [o for o in objects if not Path(odb.oid_to_path(o)).is_file()]
-        if lacking:
-            raise ExpungeError(f"DVC did not store {len(lacking)} object(s), such as {lacking[0]}.", "See its log.")
-
-    def _delete(self, repo: Any, stored: StoredDirectory) -> set[str]:
-        """Delete what no pointer names; returns the objects that one does."""
-        named = self._named_by_pointers(repo)
-        for odb in (repo.cache.local, repo.cloud.get_remote_odb(REMOTE)):
-            for o in stored.objects:
-                if o not in named:
-                    odb.delete(o)
-        return named & set(stored.objects)
-
-    def _named_by_pointers(self, repo: Any) -> set[str]:
-        """Every object that a .dvc file of this root stands for."""
-        import json
-
-        import yaml
-
-        named: set[str] = set()
-        for pointer in (self.project.dvc / _FOLDER).glob("*.dvc"):
-            for out in yaml.safe_load(pointer.read_text())["outs"]:
-                named.add(out["md5"])
-                for odb in (repo.cache.local, repo.cloud.get_remote_odb(REMOTE)):
-                    directory = Path(odb.oid_to_path(out["md5"]))
-                    if directory.is_file():
-                        named.update(entry["md5"] for entry in json.loads(directory.read_bytes()))
-                        break
-        return named
+    def _recover(self, root: DvcRoot) -> None:
+        """Undo the `add` that the journal tells of."""
+        plan = json.loads(self._journal.read_text())
+        pointer = self.project.dvc / FOLDER / plan["pointer"]
+        drop_folder(pointer)
+        root.sweep_partial()
+        if not plan["known"]:
+            pointer.unlink(missing_ok=True)
+        root.erase(set(plan["oids"]) - root.objects_named())
+        self._journal.unlink()
 
 
-def _key(files: Mapping[str, Path]) -> str:
-    import hashlib
+def _stored(files: Mapping[str, Path]) -> StoredDirectory:
+    """What DVC will make of these files."""
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
 
-    digest = hashlib.sha256()
-    for name, path in sorted(files.items()):
-        digest.update(name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    tree, md5 = Tree(), {}
+    for name, path in files.items():
+        with path.open("rb") as file:
+            md5[name] = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        tree.add(tuple(name.split("/")), None, HashInfo("md5", md5[name]))
+    tree.digest()
+    return StoredDirectory(tree.hash_info.value, md5)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno in _DISK and error.errno not in (errno.EPERM, errno.EACCES):
+        if error.errno in _LINKING:
             raise
         shutil.copyfile(source, target)
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Say which disk refused instead of a traceback through DVC."""
-    try:
-        yield
-    except ExpungeError:
-        raise
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, OSError) and cause.errno in _DISK:
-                raise ExpungeError(
-                    f"The disk of the DVC store {folder} {_DISK[cause.errno]}: nothing was recorded.",
-                    "Make room or make it writable, then run the command again; finished steps are not repeated.",
-                ) from error
-            cause = cause.__cause__ or cause.__context__
-        raise

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from adapters import artifacts, kernel_table, model_registry
+from adapters import artifacts, kernel_table, model_registry, prefixes
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision, versions
 from adapters.ledger import open_ledger
+from adapters.ledger_age import require_current
 from adapters.project import Project
+from adapters.purge_again import whats_back
+from adapters.verification import check_rows, verify_project
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
 
 
@@ -33,8 +36,12 @@ def check_health(project: Project) -> list[Health]:
         ("versions", _versions),
         ("checkpoint store", _store),
         ("ledger", _ledger),
+        ("age of the ledger", _age),
+        ("nothing erased is back", _nothing_back),
         ("production model", _production),
         ("certificates", _certificates),
+        ("rewind prefixes", _prefixes),
+        ("model versions", _versions_on_record),
         ("kernel table", _kernels),
     )
     return [_run(name, check, project) for name, check in checks]
@@ -54,20 +61,30 @@ def _versions(project: Project) -> str:
 
 
 def _store(project: Project) -> str:
-    CheckpointStore(project).check_writable()
-    return f"{project.dvc} and {project.dvc_remote} can be written"
+    store = CheckpointStore(project)
+    store.check_writable()
+    return f"{project.dvc} can be written, and so can its remote {store.describe()}"
 
 
 def _ledger(project: Project) -> str:
+    return check_rows(project)
+
+
+def _age(project: Project) -> str:
     with open_ledger(project) as ledger:
-        ok, bad, _ = ledger.verify_chain()
-        changed = ledger.verify_rows() if ok else []
-        events = ledger.head().seq
-    if not ok:
-        raise IntegrityError(f"The ledger's chain is broken at event {bad}.", "Restore it from a backup.")
-    if changed:
-        raise IntegrityError(f"Ledger row {changed[0]} was changed behind its events.", "Restore it from a backup.")
-    return f"chain of {events} events is intact"
+        require_current(ledger, project, certificates=True)
+    return "it has every event that the head file and the certificates know"
+
+
+def _nothing_back(project: Project) -> str:
+    found = whats_back()
+    if found:
+        raise IntegrityError(
+            f"{len(found)} artifact(s) of erased records exist, such as {found[0].kind} {found[0].version.id}:"
+            f" {found[0].why}.",
+            "Was a backup put back? See `expunge purge --dry-run`, then run `expunge purge`.",
+        )
+    return "no artifact, checkpoint or log of an erased record"
 
 
 def _production(project: Project) -> str:
@@ -83,15 +100,41 @@ def _production(project: Project) -> str:
 
 
 def _certificates(project: Project) -> str:
-    from expunge.compliance.verify.check import verify_certificate
+    done = verify_project(project)
+    for one in (done.ledger, *done.certificates):
+        for failed in one.failures:
+            raise IntegrityError(f"{failed.name}: {failed.words}", "See all: `expunge verify --all`.")
+    return f"{len(done.certificates)} verified"
 
-    files = sorted(project.certificates.glob("*.certificate.json"))
-    for path in files:
-        result = verify_certificate(path)
-        if not result.ok:
-            failed = next(check for check in result.checks if check.status == "failed")
-            raise IntegrityError(f"{path}: {failed.name}: {failed.words}", "Restore it from a backup.")
-    return f"{len(files)} verified"
+
+def _versions_on_record(project: Project) -> str:
+    """Each model version notes the certificates that speak of it: the ledger must know them still."""
+    with open_ledger(project) as ledger:
+        known = {certificate.sha256 for certificate in ledger.certificates()}
+    noted = 0
+    for version in model_registry.all_versions():
+        for request_id, digest in model_registry.certificates_of(version).items():
+            noted += 1
+            if digest not in known:
+                raise IntegrityError(
+                    f"The ledger does not know the certificate of {request_id} ({digest[:16]}…) that model version "
+                    f"{model_registry.label(version)} carries: its end was cut off, or it is an old copy.",
+                    "Restore the ledger from a newer backup.",
+                )
+    return f"{noted} certificates noted on model versions are on the ledger"
+
+
+def _prefixes(project: Project) -> str:
+    kept = prefixes.kept()
+    late = [prefix for prefix in kept if prefix.destroy_by < prefixes.today()]
+    if late:
+        raise IntegrityError(
+            f"The prefix that {late[0].run_id} left was to be destroyed by {late[0].destroy_by}.",
+            "Run `expunge run-due`, and look why the scheduled run did not.",
+        )
+    for prefix in kept:
+        artifacts.load(prefix.version)
+    return f"{len(kept)} kept, every byte as recorded" if kept else "none kept"
 
 
 def _kernels(project: Project) -> str:

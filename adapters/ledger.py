@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from adapters import clock
+from adapters.ledger_age import write_head
 from adapters.project import Project, current_project
 from expunge.compliance.config import ComplianceConfig
 from expunge.compliance.ledger import Ledger
@@ -58,10 +59,11 @@ def controller(project: Project | None = None) -> ComplianceConfig:
 
 
 def write_epoch(project: Project | None = None) -> str:
-    """Write the erasure epoch where dvc.yaml's stages look for it; returns it."""
+    """Write the erasure epoch where dvc.yaml's stages look for it, and the end of the chain beside it; returns it."""
     project = project or current_project()
     with open_ledger(project) as ledger:
         epoch = ledger.epoch()
+        write_head(ledger, project)
     if not project.epoch_file.is_file() or project.epoch_file.read_text().strip() != epoch:
         project.epoch_file.write_text(epoch + "\n")
     return epoch

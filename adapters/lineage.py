@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import artifacts, model_registry, purging
+from adapters import artifacts, model_registry, prefixes, purging
 from adapters.ledger import open_ledger
 from expunge.errors import NotFoundError
 
@@ -132,6 +132,50 @@ def _links(runs: Iterable[dict[str, Any]]) -> list[Link]:
         )
         for run in runs
     ]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What a run rewound past and left restricted: which steps, until when, for whom, and whether it still exists."""
+
+    run_id: str
+    kept: tuple[int, ...]
+    destroyed: tuple[int, ...]
+    destroy_by: str
+    requests: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        if not self.kept:
+            return f"{len(self.destroyed)} prefix checkpoints, destroyed (promised by {self.destroy_by})"
+        gone = f", {len(self.destroyed)} more destroyed" if self.destroyed else ""
+        return (
+            f"{len(self.kept)} prefix checkpoints up to step {max(self.kept)} kept, restricted to rewinding, until"
+            f" {self.destroy_by}{gone}"
+        )
+
+
+def prefixes_of(found: Lineage) -> list[Prefix]:
+    """The prefixes that the runs of a lineage left, by their tombstones."""
+    by_run: dict[str, list[dict[str, Any]]] = {}
+    for one in found.ledger["tombstones"]:
+        if one["kind"] == prefixes.KIND and "destroy_by" in one["details"]:
+            by_run.setdefault(str(one["run_id"]), []).append(one)
+    made = []
+    for run_id, rows in by_run.items():
+        steps = {status: sorted(_step(r) for r in rows if r["status"] == status) for status in ("kept", "destroyed")}
+        details = rows[0]["details"]
+        made.append(
+            Prefix(
+                run_id, tuple(steps["kept"]), tuple(steps["destroyed"]), details["destroy_by"],
+                tuple(details["requests"]),
+            )
+        )  # fmt: skip
+    return made
+
+
+def _step(row: dict[str, Any]) -> int:
+    return int(row["name"].split()[-1])
 
 
 def facts_of(artifact: Any) -> dict[str, str]:

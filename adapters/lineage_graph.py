@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.lineage import DECISIONS, PARTS, Lineage, Version, facts_of, state_of
+from adapters.lineage import DECISIONS, PARTS, Lineage, Version, facts_of, prefixes_of, state_of
 from expunge.reporting.lineage_page import LineageEdge, LineageNode, lineage_page
 
 _LABELS = {
@@ -83,6 +83,15 @@ def page_of(found: Lineage) -> str:
                         {"sha256": certificate["sha256"], "path": certificate["path"], "issued": certificate["at"]},
                     )  # fmt: skip
                     graph.edge(after.get("model"), key)
+    for prefix in prefixes_of(found):
+        facts = {
+            "steps": ", ".join(map(str, prefix.kept or prefix.destroyed)),
+            "destroyed by": prefix.destroy_by,
+            "waited for by": ", ".join(prefix.requests),
+        }
+        state = "kept" if prefix.kept else "destroyed"
+        key = graph.node(f"prefix {prefix.run_id}", prefix.run_id, "rewind prefix, restricted", state, facts)
+        graph.edge(prefix.run_id, key)
     about = {"about": f"{found.kind} {found.name}", "requests": str(len(requests)), "runs": str(len(found.links))}
     events = [
         (e["at"], e["kind"] + (f" {e['request_id']}" if e["request_id"] else ""), e["run_id"] or "")

@@ -15,6 +15,7 @@ from expunge.errors import NotFoundError
 
 PRODUCTION = "production"
 ARCHIVED = "archived"
+CERTIFICATES = "certificates"
 
 
 def register(
@@ -47,6 +48,20 @@ def link(model_version: Any, artifact_ids: Iterable[Any]) -> None:
         if artifacts.MODEL_VERSION not in artifact.run_metadata:
             label = f"{model_version.model.name} {model_version.name}"
             artifacts.note(artifact, {artifacts.MODEL_VERSION: label})
+
+
+def note(model_version_id: Any, metadata: Mapping[str, Any]) -> None:
+    """Add metadata to a model version: opaque ids, numbers, digests. What is there already is not written again."""
+    found = by_id(str(model_version_id))
+    new = {name: value for name, value in metadata.items() if found.run_metadata.get(name) != value}
+    if new:
+        log_metadata(metadata=new, model_name=found.model.name, model_version=found.name)
+
+
+def certificates_of(model_version: Any) -> dict[str, str]:
+    """Digest, by request, of the certificates that speak of a model version."""
+    noted = model_version.run_metadata.get(CERTIFICATES) or {}
+    return {str(request_id): str(digest) for request_id, digest in noted.items()}
 
 
 def find(name: str, version: str) -> Any | None:
@@ -93,3 +108,17 @@ def archive(model_version: Any) -> None:
 def label(model_version: Any) -> str:
     """How a version is called in plans, tables and certificates."""
     return f"{model_version.model.name} {model_version.name}"
+
+
+def named(name: str, version: str) -> Any:
+    """A version by name, number, stage or "<model> <version>". Raises NotFoundError naming the known ones."""
+    found = find(name, version.removeprefix(f"{name} "))
+    if found is None:
+        known = ", ".join(v.name for v in all_versions(name)) or "none"
+        raise NotFoundError(f"There is no version {version!r} of model {name}.", f"Known: {known}.")
+    return found
+
+
+def set_production(model_version: Any) -> None:
+    """Make a version the one that serves; the one that did is archived in the same transaction of ZenML's."""
+    Client().update_model_version(model_version.model.id, model_version.id, stage=PRODUCTION, force=True)

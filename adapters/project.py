@@ -40,6 +40,11 @@ class Project:
         return self.state / "dvc-remote"
 
     @property
+    def remote_record(self) -> Path:
+        """Which DVC remote is in use; `dvc_remote` unless the settings name another."""
+        return self.state / "remote.json"
+
+    @property
     def ledger(self) -> Path:
         return self.state / "ledger.db"
 

@@ -9,22 +9,29 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, workdir
+from adapters import artifacts, clock, model_registry, prefixes, step_logs, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
 
 METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, NIST SP 800-88 Rev. 2)"
+ROWS_METHOD = "rows of the records taken out of a table that stays (Clear, NIST SP 800-88 Rev. 2)"
+LOGS_METHOD = "log files deleted from the artifact store (Clear, NIST SP 800-88 Rev. 2)"
 
 _NUMBERS = "numbers about models and record sets; holds no record, no id and no weights"
 KEPT = {
     "budget_predictor": _NUMBERS,
     "audit_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
+    "certificates": "paths of certificates by opaque request id",
     "due_requests": "opaque request ids only",
     "drift_report": _NUMBERS,
     "erasure_report": _NUMBERS,
     "evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
     "gate_decision": _NUMBERS,
+    "lineage": "hashes, dates and opaque ids (records and people under keyed pseudonyms)",
+    "promotion": "name and stage of a model version",
+    "purge": "hashes, counts and reasons of earlier purges",
+    "registered_model": "name and stage of a model version",
     "scored_shard": _NUMBERS,
     "scoring_report": _NUMBERS,
     "shadow_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
@@ -37,11 +44,17 @@ KEPT = {
 
 @dataclass(frozen=True)
 class Descendant:
-    """An artifact that holds the records, or was computed from them. `digest` names a trajectory."""
+    """An artifact that holds the records, or was computed from them. `digest` names a trajectory.
+
+    `rows`: ids of the records, where only their rows go because the model it belongs to never saw them and stays.
+    `stored`: the DVC objects of a trajectory.
+    """
 
     version: Any
     why: str
     digest: str = ""
+    rows: frozenset[str] = frozenset()
+    stored: StoredDirectory | None = None
 
     @property
     def kind(self) -> str:
@@ -50,10 +63,11 @@ class Descendant:
 
 @dataclass
 class Purged:
-    """What was destroyed, what was left for another trajectory's sake, and which model versions it made."""
+    """What was destroyed or lost rows, what was left for another trajectory's sake, and how many logs went."""
 
     destroyed: list[Descendant] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
 
 
 def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> list[Descendant]:
@@ -65,19 +79,15 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
         promoted: ids of the artifact versions of the model that passed the gate.
     """
     passed = {str(i) for i in promoted}
-    names = pseudonymizer()
-    wanted = frozenset(pseudonyms)
-
-    def holds(record_ids: Iterable[str]) -> bool:
-        return any(not wanted.isdisjoint(names.records(record_id)) for record_id in record_ids)
-
+    among = _matcher(pseudonyms)
+    staying: set[str] = set()
     found: list[Descendant] = []
     contaminated: set[str] = set()
     later: list[tuple[Any, str, str]] = []
     for version in reversed(artifacts.versions("trajectory", present_only=True)):
         manifest = _reader(version).load_manifest()
-        if holds(manifest.record_ids):
-            found.append(Descendant(version, "trained on the records", manifest.digest))
+        if among(manifest.record_ids):
+            found.append(_trajectory(version, "trained on the records", manifest.digest))
             contaminated.add(manifest.digest)
         else:
             later.append((version, manifest.digest, str(manifest.run.get("parent", ""))))
@@ -88,25 +98,61 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
     }
     for version, digest, parent in later:
         if parent in contaminated and str(version.id) not in passed and not _serves(version):
-            found.append(Descendant(version, "continues a trajectory that saw the records, without passing", digest))
+            found.append(_trajectory(version, "continues a trajectory that saw the records, without passing", digest))
             contaminated.add(digest)
+        else:
+            staying.add(owner(version))
+    leaving = {owner(d.version) for d in found} - {""}
     for version in artifacts.versions("model", present_only=True):
         own = str(version.run_metadata.get("trajectory", ""))
-        if own in contaminated and str(version.id) not in passed:
+        if own in contaminated and (str(version.id) not in passed or owner(version) in leaving):
             found.append(Descendant(version, "the last weights of such a trajectory"))
     for name, ids in _READERS.items():
         for version in artifacts.versions(name, present_only=True):
-            if str(version.id) not in passed and holds(ids(_reader(version))):
+            held = among(ids(_reader(version)))
+            if held and name in ROWS_GO and owner(version) in staying - {""}:
+                found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
+            elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    return found
+    unlawful = prefixes.unlawful(frozenset(pseudonyms))
+    return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
-def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
-    """Destroy them, take the model versions they made out of service, and clear half-finished work."""
+def returned() -> list[Descendant]:
+    """What was destroyed once and is there again: a backup was put back."""
+    gone = [v for v in artifacts.versions() if artifacts.is_destroyed(v)]
+    stored = {v.id: made for v in gone if v.artifact.name == "trajectory" and (made := objects_of(v))}
+    objects = {o for made in stored.values() for o in made.objects} - live_objects()
+    back = set(CheckpointStore().present(_as_directory(objects))) if objects else set()
+    why = "was destroyed before and is there again, as after a restore from a backup"
+    return [
+        Descendant(v, why, str(v.run_metadata.get("trajectory", "")), stored=stored.get(v.id))
+        for v in gone
+        if artifacts.still_stored(v) or (v.id in stored and not back.isdisjoint(stored[v.id].objects))
+    ]
+
+
+def destroyed_by(run_id: str) -> list[Descendant]:
+    """What a run has destroyed so far."""
+    why = "destroyed before the run was interrupted"
+    mine = [v for v in artifacts.versions() if v.run_metadata.get(artifacts.DESTROYED_BY) == run_id]
+    return [Descendant(v, why, str(v.run_metadata.get("trajectory", "")), stored=objects_of(v)) for v in mine]
+
+
+def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str] = ()) -> Purged:
+    """Destroy them and what was logged while they were made, take the model versions they made out of service, and
+    clear half-finished work.
+
+    `pseudonyms`: of the records, to find other logs that name them.
+    """
     done = Purged()
     for descendant in found:
-        if descendant.kind == "trajectory":
-            done.shared += destroy_trajectory(descendant.version, run_id)
+        if descendant.rows:
+            artifacts.remove_records(descendant.version, descendant.rows, run_id)
+        elif descendant.kind == "trajectory":
+            done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
+        elif descendant.kind == prefixes.KIND:
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -116,42 +162,59 @@ def destroy(found: Iterable[Descendant], run_id: str) -> Purged:
         if weights and all(str(w.id) in gone or artifacts.is_destroyed(w) for w in weights):
             model_registry.archive(version)
     workdir.sweep()
+    done.logs = logs_about(done.destroyed, pseudonyms)
+    step_logs.destroy(done.logs)
     return done
 
 
-def destroy_trajectory(version: Any, run_id: str) -> list[str]:
-    """Destroy one trajectory's checkpoints and its manifest; returns the files that another trajectory shares."""
-    if artifacts.is_destroyed(version):
-        return []
+def logs_about(found: Iterable[Descendant], pseudonyms: Collection[str]) -> list[str]:
+    """Logs of the runs that made these, and any other log that names one of the records."""
+    made_by = step_logs.of_runs(d.version for d in found if not d.rows)
+    return sorted({*made_by, *(step_logs.naming(pseudonyms, pseudonymizer()) if pseudonyms else ())})
+
+
+def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None = None) -> list[str]:
+    """Destroy one trajectory's checkpoints and its manifest; returns the files that another trajectory shares.
+
+    `stored`: its objects, where the manifest may be gone already and they may not.
+    """
     shared: list[str] = []
     for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
         shutil.rmtree(folder, ignore_errors=True)
-    if artifacts.still_stored(version):
-        shared = CheckpointStore().destroy(_reader(version).load_stored())
+    stored = stored or objects_of(version)
+    if stored is not None:
+        shared = CheckpointStore().destroy(stored)
     artifacts.destroy(version, run_id)
     return shared
 
 
 def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
     """Look again, at the stores and not at the records of what was done: what still exists."""
-    store = CheckpointStore()
+    gone = list(destroyed)
     left = [f"{d.kind} {d.version.id}: {d.why}" for d in descendants(pseudonyms, promoted)]
-    checked = 0
-    for descendant in destroyed:
-        checked += 1
+    left += [f"log {path}: names one of the records" for path in step_logs.naming(pseudonyms, pseudonymizer())]
+    left += still_present(d.stored for d in gone)
+    for descendant in gone:
+        if descendant.rows:  # `descendants` read the table again
+            continue
         if artifacts.still_stored(descendant.version):
             left.append(f"{descendant.kind} {descendant.version.id}: the artifact store still holds it")
         for folder in shards_of({descendant.digest}) if descendant.digest else ():
             left.append(f"{folder}: norms of the records, which another process is computing")
-        dvc_hash = descendant.version.run_metadata.get("dvc_hash")
-        if dvc_hash and store.present(StoredDirectory(str(dvc_hash), {})):
-            left.append(f"DVC object {dvc_hash} still exists")
     words = "nothing of the records was found" if not left else f"{len(left)} item(s) were found"
+    where = "in the artifact store with its logs, the DVC cache and its remote"
     return {
         "at": clock.now().isoformat(timespec="seconds"),
         "found": left,
-        "words": f"{words} in the artifact store, the DVC cache and its remote ({checked} destroyed artifacts checked)",
+        "words": f"{words} {where} ({len(gone)} destroyed artifacts checked)",
     }
+
+
+def still_present(stored: Iterable[StoredDirectory | None]) -> list[str]:
+    """DVC objects of destroyed trajectories that exist though no other trajectory needs them."""
+    objects = {o for one in stored if one is not None for o in one.objects} - live_objects()
+    present = CheckpointStore().present(_as_directory(objects)) if objects else []
+    return [f"DVC object {o} still exists" for o in sorted(present)]
 
 
 def kept() -> list[dict[str, Any]]:
@@ -163,9 +226,56 @@ def kept() -> list[dict[str, Any]]:
     ]
 
 
+def owner(version: Any) -> str:
+    """Label of the model version that an artifact belongs to, or ""."""
+    return str(version.run_metadata.get(artifacts.MODEL_VERSION, ""))
+
+
 def _serves(version: Any) -> bool:
     """Whether it belongs to a model version that passed an earlier gate and serves, or served, by it."""
-    return artifacts.MODEL_VERSION in version.run_metadata
+    return bool(owner(version))
+
+
+def _matcher(pseudonyms: Collection[str]) -> Callable[[Iterable[str]], frozenset[str]]:
+    """Which of some record ids are meant; each id is named once, however many artifacts hold it."""
+    names, wanted = pseudonymizer(), frozenset(pseudonyms)
+    known: dict[str, bool] = {}
+
+    def among(record_ids: Iterable[str]) -> frozenset[str]:
+        found = set()
+        for record_id in record_ids:
+            if record_id not in known:
+                known[record_id] = not wanted.isdisjoint(names.records(record_id))
+            if known[record_id]:
+                found.add(record_id)
+        return frozenset(found)
+
+    return among
+
+
+def _trajectory(version: Any, why: str, digest: str) -> Descendant:
+    return Descendant(version, why, digest, stored=objects_of(version))
+
+
+def objects_of(version: Any) -> StoredDirectory | None:
+    """A trajectory's DVC objects: by its manifest, else by what its metadata kept of it."""
+    if artifacts.still_stored(version):
+        stored: StoredDirectory = _reader(version).load_stored()
+        return stored
+    metadata = version.run_metadata
+    return _as_directory(metadata.get("objects") or [metadata["dvc_hash"]]) if "dvc_hash" in metadata else None
+
+
+def _as_directory(objects: Iterable[str]) -> StoredDirectory:
+    """Objects without their names: all that is left of a trajectory whose manifest is gone."""
+    first, *others = sorted(objects, key=lambda o: (not o.endswith(".dir"), o))
+    return StoredDirectory(str(first), {str(o): str(o) for o in others})
+
+
+def live_objects(but: Collection[Any] = ()) -> set[str]:
+    """DVC objects of the trajectories that exist, but for those with one of these ids."""
+    present = [v for v in artifacts.versions("trajectory", present_only=True) if v.id not in but]
+    return {o for version in present for o in _reader(version).load_stored().objects}
 
 
 def _reader(version: Any) -> Any:
@@ -189,6 +299,9 @@ def _json_ids(name: str, key: str | None) -> Callable[[Any], list[str]]:
 
     return ids
 
+
+# Tables of records that mean the same without some of them; anything else that holds the records goes as a whole.
+ROWS_GO = frozenset({"held_out_records", "gradient_norms", "privacy_losses"})
 
 _READERS: dict[str, Callable[[Any], list[str]]] = {
     "training_records": _json_ids("records.json", "record_ids"),

@@ -60,7 +60,7 @@ def model(
 
 
 def _show(found: Any, publish: bool, json: bool) -> None:
-    from adapters.lineage import PARTS, facts_of, state_of
+    from adapters.lineage import PARTS, facts_of, prefixes_of, state_of
 
     published = ""
     if publish:
@@ -98,6 +98,8 @@ def _show(found: Any, publish: bool, json: bool) -> None:
     for link in found.links:
         ends = " -> ".join(v.label if v else "?" for v in (link.before, link.after))
         output.line(f"  run {link.run['id']}: {link.run['method']}, {link.run['status']}: {ends}")
+    for prefix in prefixes_of(found):
+        output.line(f"  run {prefix.run_id} left {prefix.words} (requests {', '.join(prefix.requests)})")
     rows = []
     for version in seen.values():
         for name in PARTS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +15,20 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def demo(config: Config = None, overrides: Set = None, json: Json = False) -> None:
+def demo(
+    week: Annotated[
+        bool, typer.Option("--week", help="A rehearsed week instead: 25 requests, two crashes, a failed gate.")
+    ] = False,
+    config: Config = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
     """The whole loop on real data: train, score, calibrate, and answer two deletion requests with evidence."""
+    if week:
+        from cli.week import show_week
+
+        show_week(config, json)
+        return
     began = time.monotonic()
     from pathlib import Path
 

@@ -16,10 +16,16 @@ from cli import (
     evaluating,
     evidence,
     explaining,
+    keys,
+    ledger,
+    models,
     projects,
+    purging,
     requests,
     scheduling,
     serving,
+    statistics,
+    storage,
     training,
     unlearning,
 )
@@ -45,10 +51,11 @@ def _global_options(
     Options.project, Options.debug = project, debug
 
 
-for module in (
-    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, explaining,
-    audit, serving,
-):  # fmt: skip
+MODULES = (
+    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
+    explaining, purging, models, audit, ledger, serving, keys, storage,
+)  # fmt: skip
+for module in MODULES:
     module.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""request add|list|show."""
+"""request add|list|show; the other verbs of `request` are in request_files and request_changes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import typer
 from cli import output
 from cli.context import Config, Json, project, settings
 
-app = typer.Typer(help="Deletion requests: add, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Deletion requests: take in, list, change, answer.", no_args_is_help=True)
 
 
 def add_to(parent: typer.Typer) -> None:
+    from cli import request_changes, request_files
+
+    request_files.add_to(app)
+    request_changes.add_to(app)
     parent.add_typer(app, name="request")
 
 
@@ -23,7 +27,9 @@ def add(
     request_id: Annotated[
         str | None, typer.Option("--id", help="The controller's request id; default: a new one.")
     ] = None,
-    regulation: Annotated[str, typer.Option("--regulation", help="gdpr or ccpa: sets the deadline.")] = "gdpr",
+    regulation: Annotated[
+        str | None, typer.Option("--regulation", help="gdpr, uk_gdpr or ccpa; default: compliance.regulation.")
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -58,8 +64,10 @@ def list_requests(
     if not rows:
         output.line("No requests." if status is None else f"No requests are {status}.")
         return
-    shown = [(r.id, r.status, r.regulation, f"{r.received_at:%Y-%m-%d}", r.deadline, r.outcome or "") for r in rows]
-    output.table("Requests", ("request", "status", "regulation", "received", "due", "outcome"), shown)
+    shown = [
+        (r.id, r.status, r.regulation, f"{r.received_at:%Y-%m-%d}", r.deadline, r.outcome or "", _owed(r)) for r in rows
+    ]
+    output.table("Requests", ("request", "status", "regulation", "received", "due", "outcome", "still owed"), shown)
 
 
 @app.command("show")
@@ -78,7 +86,16 @@ def show(request_id: Annotated[str, typer.Argument()], json: Json = False) -> No
         return
     output.line(f"Request {request.id}: {request.status}" + (f" ({request.outcome})" if request.outcome else ""))
     output.line(f"  {request.regulation}, received {request.received_at:%Y-%m-%d}, due {request.deadline}")
+    if owed := _owed(request):
+        output.line(f"  still owed: {owed}")
     output.line(f"  {len(records)} record(s), run {request.run_id or 'none yet'}")
     for certificate in certificates:
         output.line(f"  certificate {found.state / certificate.path}")
     output.table("Events", ("at", "what", "run"), [(e.at, e.kind, e.run_id or "") for e in events])
+
+
+def _owed(request: Any) -> str:
+    """What the person must still hear before the answer itself."""
+    if request.owes_acknowledgement:
+        return f"acknowledge by {request.acknowledge_by}"
+    return "proof of identity" if request.status == "identity_unverified" else ""

@@ -123,7 +123,7 @@ def _open_requests() -> str:
     from expunge.errors import NotFoundError
 
     with open_ledger() as ledger:
-        due = [d.request.id for d in ledger.due_requests()]
+        due = [d.request.id for d in ledger.due_requests() if d.request.status not in ("promoted", "purged")]
     if not due:
         raise NotFoundError(
             "There is no open request to plan for.", "Add one, or name records: `expunge plan hardest:0.05`."

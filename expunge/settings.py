@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from expunge.compliance.config import ComplianceConfig
 from expunge.errors import NotFoundError, UsageError, nearest
+from expunge.storage import StorageConfig
 from expunge.training.config import Strict, TrainingConfig
 from expunge.unlearning.plan import MethodName
 
@@ -118,9 +119,13 @@ class EvaluationConfig(Strict):
 
 
 class DeletionConfig(Strict):
-    """purge_prefix: what becomes of checkpoints before a rewind point (COMPLIANCE)."""
+    """purge_prefix: what becomes of checkpoints before a rewind point: "destroy" at once, or keep them "until_due" as
+    starts for later rewinds alone (docs/adr/0012). prefix_margin_days: they go so many days before the earliest due
+    date; no less than the days between two scheduled runs.
+    """
 
-    purge_prefix: str = Field(default="destroy", pattern="^destroy$")
+    purge_prefix: Literal["destroy", "until_due"] = "destroy"
+    prefix_margin_days: int = Field(default=1, ge=1)
     within_days: int = Field(default=30, ge=0)
     seed: int = Field(default=3, ge=0)
     approval: Literal["none", "required"] = Field(default="none", description="does a person answer for every plan?")
@@ -140,6 +145,7 @@ class ProjectSettings(Strict):
     evaluation: EvaluationConfig = EvaluationConfig()
     deletion: DeletionConfig = DeletionConfig()
     compliance: ComplianceConfig = ComplianceConfig()
+    storage: StorageConfig = StorageConfig()
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
 
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +39,10 @@ class GradientNormsMaterializer(ArtifactMaterializer):
         table = pq.read_table(io.BytesIO(self.read_file("norms.parquet")))
         norms = np.column_stack([table[str(step)].to_numpy() for step in described["steps"]])
         return GradientNorms(norms, tuple(table["record_id"].to_pylist()), described["steps"], described["settings"])
+
+    def remove_records(self, gone: Collection[str]) -> dict[str, Any]:
+        """Take these records' rows out of the stored table, for good; returns its facts."""
+        return _without(self, self.read(GradientNorms), gone)
 
     def extract_metadata(self, data: GradientNorms) -> dict[str, Any]:
         return {"records": len(data), "checkpoints": len(data.steps), "median_norm": float(np.median(data.norms))}
@@ -79,6 +84,10 @@ class PrivacyLossesMaterializer(ArtifactMaterializer):
             described["settings"],
         )
 
+    def remove_records(self, gone: Collection[str]) -> dict[str, Any]:
+        """Take these records' rows out of the stored table and out of its page, for good; returns its facts."""
+        return _without(self, self.read(PrivacyLosses), gone)
+
     def extract_metadata(self, data: PrivacyLosses) -> dict[str, Any]:
         quantiles = np.quantile(data.total, [0.05, 0.5, 0.95])
         names = ("loss_p05", "loss_median", "loss_p95")
@@ -93,6 +102,13 @@ class PrivacyLossesMaterializer(ArtifactMaterializer):
         from expunge.reporting.artifact_pages import losses_page
 
         return self.show({PAGE: losses_page(data, _hardest(data))})
+
+
+def _without(materializer: Any, data: Any, gone: Collection[str]) -> dict[str, Any]:
+    left = data.select([r for r in data.record_ids if r not in gone])
+    materializer.replace(left)
+    facts: dict[str, Any] = materializer.extract_metadata(left)
+    return facts
 
 
 def _hardest(losses: PrivacyLosses) -> list[Any]:

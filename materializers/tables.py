@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from zenml.enums import ArtifactType, VisualizationType
@@ -48,6 +49,16 @@ class RecordTableMaterializer(ArtifactMaterializer):
     def load_source(self) -> dict[str, Any]:
         """How the records are loaded: loader and options, without loading them."""
         return dict(self.read_json("records.json")["source"])
+
+    def remove_records(self, gone: Collection[str]) -> dict[str, Any]:
+        """Take these records out of the stored table, for good; returns its facts. They may be gone from the source
+        already, the others may not.
+        """
+        raw = self.read_json("records.json")
+        whole = load_records(raw["source"]["name"], raw["source"]["options"])
+        table = whole.select([r for r in raw["record_ids"] if r not in gone])
+        self.replace(table)
+        return record_facts(table)
 
     def extract_metadata(self, data: RecordTable) -> dict[str, Any]:
         return record_facts(data)

@@ -58,6 +58,7 @@ class TrajectoryMaterializer(ArtifactMaterializer):
         assert self._stored is not None
         return {
             "dvc_hash": self._stored.dvc_hash,
+            "objects": sorted(set(self._stored.objects)),  # stays when the manifest is gone: what to look for then
             "trajectory": data.digest,
             "parent": str(data.run.get("parent", "")),
             "data_fingerprint": data.run["data_fingerprint"],

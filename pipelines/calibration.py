@@ -10,7 +10,7 @@ from zenml import pipeline
 from adapters import model_registry
 from adapters.runs import PipelineRun, run_pipeline
 from expunge.settings import ProjectSettings
-from pipelines.inputs import required
+from pipelines.inputs import lent, required
 from steps.scoring.attach_to_model import attach_to_model
 from steps.unlearning.attach_to_version import attach_to_version
 from steps.unlearning.calibrate_budget import calibrate_budget
@@ -23,7 +23,7 @@ def calibration_pipeline(model_version: str, settings: ProjectSettings) -> None:
     trajectory = required("trajectory", model_version)
     losses = required("privacy_losses", model_version)
     records = required("training_records", model_version)
-    predictor, planted = calibrate_budget(trajectory, losses, records, settings)
+    predictor, planted = calibrate_budget(trajectory, losses, records, settings, **lent(model_version))
     if settings.evaluation.pool_models:
         held_out = required("held_out_records", model_version)
         attach_to_version(train_pool(trajectory, records, held_out, settings), model_version)

@@ -16,10 +16,11 @@ from adapters import model_registry
 from adapters.ledger import open_ledger
 from expunge.settings import ProjectSettings
 from pipelines.approval import planned_artifacts
-from pipelines.inputs import judging_inputs, optional, required
+from pipelines.inputs import judging_inputs, lent, optional, required
 from pipelines.planning import planned
 from steps.compliance.certify_erasure import certify_erasure
 from steps.compliance.close_requests import close_requests
+from steps.compliance.keep_prefix import keep_prefix
 from steps.compliance.promote_model import promote_model
 from steps.compliance.purge_descendants import purge_descendants
 from steps.compliance.recall_promotion import recall_promotion
@@ -63,7 +64,7 @@ def deletion_pipeline(
         forget_set, plan = planned(run_id, model_version, settings, retrain_because)
     new_trajectory, model, run, training_records, held_out_records = unlearn_records(
         plan, forget_set, trajectory, old_training, old_held_out, settings,
-        run_id=run_id, earlier_cost=earlier_cost, **calibrated,
+        run_id=run_id, earlier_cost=earlier_cost, **calibrated, **lent(model_version),
     )  # fmt: skip
     judged = train_references(
         trajectory, model, run, forget_set, old_training, old_held_out, settings, attempt=attempt, **judging
@@ -72,7 +73,7 @@ def deletion_pipeline(
     drift = report_drift(judged, evidence, settings)
     decision = decide_gate(evidence, run, forget_set, training_records, settings, run_id=run_id)
     promotion = promote_model(
-        decision, run, new_trajectory, model, training_records, held_out_records,
+        decision, run, evidence, new_trajectory, model, training_records, held_out_records,
         plan, run, evidence, decision, drift, settings, run_id,
     )  # fmt: skip
     # One step, not the fan-out of `scoring`: this pipeline runs on orchestrators that have no dynamic ones (ADR 3, 7).
@@ -110,9 +111,10 @@ def _finish(
     run_id: str,
     after: list[str],
 ) -> None:
-    purge = purge_descendants(promotion, run_id, after=after)
+    keep_prefix(run, promotion, settings, run_id, after=after)
+    purge = purge_descendants(promotion, run_id, after=["keep_prefix"])
     report = write_report(plan, run, evidence, decision, drift, promotion, purge, run_id)
-    certificates = certify_erasure(plan, run, evidence, decision, promotion, purge, report, settings, run_id)
+    certificates = certify_erasure(plan, run, evidence, decision, drift, promotion, purge, report, settings, run_id)
     close_requests(certificates, run_id)
 
 

@@ -9,7 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from adapters import model_registry, workdir
+from adapters.checkpoint_store import CheckpointStore
+from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
+from adapters.ledger_age import require_current
+from adapters.purge_records import purge_records
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
@@ -22,6 +26,7 @@ from pipelines import approval
 from pipelines.calibration import calibration_pipeline
 from pipelines.deletion import completion_pipeline, deletion_pipeline
 from pipelines.inputs import optional, required
+from pipelines.prefixes import end_prefixes, end_what_saw
 from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
@@ -76,11 +81,15 @@ def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) 
 
 def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     """The same for a caller that has the turn."""
-    return _with_waiting(_answer_due(settings, within, say, policy))
+    end_prefixes(settings, say, leave_faults=True)
+    done = _answer_due(settings, within, say, policy)
+    end_prefixes(settings, say)
+    return _with_waiting(done)
 
 
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     with open_ledger() as ledger:
+        require_current(ledger)
         resumed = _resume(ledger, settings, say)
     done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
     done += _carry_out_approved(settings, say, policy)
@@ -98,6 +107,7 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
     asked = records_of(waiting, trained)
     to_forget = tuple(r for r in waiting if asked[r])
     never_trained = tuple(r for r in waiting if not asked[r])
+    end_what_saw(never_trained, say)
     for request_id in never_trained:
         _answer_untrained(request_id)
         say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
@@ -109,6 +119,7 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
             done += _attempt(run.id, approval.settings_of(run), say, policy)
     if not to_forget:
         return done
+    CheckpointStore(storage=settings.storage).check_writable()
     scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
     return done + _attempt(_new_run(to_forget, serving, settings, attempt=1), settings, say, policy)
@@ -216,6 +227,8 @@ def _resume(
         mine = tuple(r.id for r in held if r.status in UNDER_WAY)
         if not mine:
             continue  # done, or all of it waits for a person, which is no interruption
+        if run.status == INTERIM:
+            continue
         mine += tuple(r.id for r in held if r.status == "awaiting_approval")  # killed while it moved them on
         if run.status in ("promoted", "purged") or model_registry.find(settings.model.registered_as, run.id):
             say(f"{run.id} had promoted its model when it was interrupted: completing it.")
@@ -236,8 +249,13 @@ def _resume(
 
 
 def _answer_untrained(request_id: str) -> None:
-    """A request whose records no model saw is closed at once; its records stay out of every later training."""
+    """A request whose records the model that serves never saw is closed at once: what an older model or a table still
+    holds of them is destroyed, and they stay out of every later training.
+    """
     run_id = f"none-{request_id}"
+    with open_ledger() as ledger:
+        pseudonyms = {r.record_pseudonym for r in ledger.request_records(request_id)}
+    purge_records(pseudonyms, (), run_id)
     with open_ledger() as ledger:
         ledger.add_run(run_id, status="closed", method="none", details={"requests": [request_id]})
         for status in ("planned", "unlearning", "verified", "promoted"):

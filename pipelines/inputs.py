@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters import artifacts
+from adapters import artifacts, prefixes
 from expunge.errors import NotFoundError
 from expunge.settings import ProjectSettings
 
@@ -29,6 +29,12 @@ def required(name: str, model_version: str) -> Any:
         maker = _MADE_BY.get(name, "`expunge train`")
         raise NotFoundError(f"The model has no {name.replace('_', ' ')}.", f"Run {maker} first.")
     return found
+
+
+def lent(model_version: str) -> dict[str, Any]:
+    """The restricted prefix that a rewind of this version may start in, for a step that takes one; else nothing."""
+    found = prefixes.before(model_version)
+    return {} if found is None else {"rewind_prefix": found.version}
 
 
 def judging_inputs(model_version: str, settings: ProjectSettings) -> dict[str, Any]:

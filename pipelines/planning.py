@@ -8,7 +8,7 @@ from zenml import pipeline, wait
 
 from adapters import model_registry, waiting
 from expunge.settings import ProjectSettings
-from pipelines.inputs import optional, required
+from pipelines.inputs import lent, optional, required
 from steps.compliance.ask_approval import ask_approval
 from steps.compliance.collect_due import collect_due
 from steps.unlearning.plan_unlearning import plan_unlearning
@@ -24,7 +24,8 @@ def planned(run_id: str, model_version: str, settings: ProjectSettings, retrain_
     forget_set = resolve_records(due, losses)
     plan = plan_unlearning(
         forget_set, losses, required("trajectory", model_version), label, settings,
-        required("training_records", model_version), run_id=run_id, retrain_because=retrain_because, **calibrated,
+        required("training_records", model_version), run_id=run_id, retrain_because=retrain_because,
+        **calibrated, **lent(model_version),
     )  # fmt: skip
     return forget_set, plan
 

@@ -14,7 +14,7 @@ from expunge.privacy.forget_sets import build_forget_set
 from expunge.privacy.scores import PrivacyLosses
 from expunge.settings import ProjectSettings
 from expunge.unlearning.planner import refuse_too_large
-from pipelines.inputs import judging_inputs, optional, required
+from pipelines.inputs import judging_inputs, lent, optional, required
 from steps.evaluation.decide_gate import decide_gate
 from steps.evaluation.evaluate_unlearning import evaluate_unlearning
 from steps.evaluation.report_drift import report_drift
@@ -38,6 +38,7 @@ def planning_pipeline(model_version: str, set_spec: str, settings: ProjectSettin
     plan_unlearning(
         forget_set, losses, required("trajectory", model_version), _label(model_version), settings,
         required("training_records", model_version), **_given(model_version, "budget_predictor"),
+        **lent(model_version),
     )  # fmt: skip
 
 

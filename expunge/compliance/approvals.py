@@ -15,9 +15,9 @@ from expunge.compliance import models
 from expunge.compliance.audit import Audit
 from expunge.compliance.canonical import canonical_text, sha256_of
 from expunge.compliance.lifecycle import Status
-from expunge.compliance.moments import date_to_text, to_text
+from expunge.compliance.moments import to_text
 from expunge.compliance.progress import Progress
-from expunge.compliance.rows import DeletionRun, Request
+from expunge.compliance.rows import DeletionRun
 from expunge.errors import UsageError, nearest
 
 WAITING, APPROVED, REFUSED, WITHDRAWN = "awaiting_approval", "approved", "refused", "withdrawn"
@@ -196,20 +196,6 @@ def approvals_of(run: DeletionRun) -> list[dict[str, Any]]:
     if not found.get("yes"):
         return []
     return [{name: found[name] for name in ("by", "how", "at", "asked_at", "plan_sha256")}]
-
-
-def notices_of(request: Request) -> list[dict[str, Any]]:
-    """What the subject was told on the way, with moments and dates alone: a certificate holds no free text."""
-    found: list[dict[str, Any]] = []
-    if request.identity_requested_at is not None:
-        confirmed = to_text(request.identity_confirmed_at)
-        found.append(
-            {"kind": "identity", "at": to_text(request.identity_requested_at), "confirmed_at": confirmed},
-        )
-    if request.extension_notice_at is not None:
-        until = date_to_text(request.extended_to)
-        found.append({"kind": "extension", "at": to_text(request.extension_notice_at), "extended_to": until})
-    return found
 
 
 def _standing(run: DeletionRun) -> str:

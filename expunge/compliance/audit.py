@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +33,9 @@ from expunge.compliance.rows import (
 )
 from expunge.compliance.runs import Runs
 from expunge.compliance.whole_file import write_whole
+
+SQLITE_GUARDS: tuple[str, ...] = ("event_no_delete", "event_no_replace", "event_no_update")
+POSTGRESQL_GUARDS: tuple[str, ...] = ("event_no_change", "event_no_truncate")
 
 
 class Audit(Runs):
@@ -73,24 +77,26 @@ class Audit(Runs):
         ones lead.
 
         `statuses` narrows the states (default: every open one). A request that waits for proof of identity is marked
-        as paused.
+        as paused; under GDPR its deadline moves on with every day of waiting, so it does not become late meanwhile.
         """
-        today = local_date(now if now is not None else self._now(), self._settings.timezone, "now")
+        moment = now if now is not None else self._now()
+        today = local_date(moment, self._settings.timezone, "now")
         wanted = OPEN if statuses is None else {status_of(name) for name in statuses} & OPEN
         table = models.request
-        deadline = func.coalesce(table.c.extended_to, table.c.due_at)
         query = select(table).where(table.c.status.in_(sorted(status.value for status in wanted)))
         if within is not None:
-            query = query.where(deadline <= (today + within).isoformat())
+            # a clock that stands still only moves a deadline away
+            query = query.where(func.coalesce(table.c.extended_to, table.c.due_at) <= (today + within).isoformat())
         with self._read() as connection:
-            rows = connection.execute(query.order_by(deadline, table.c.received_at, table.c.id)).mappings().all()
+            requests = [Request.from_row(row) for row in connection.execute(query).mappings()]
         found = []
-        for row in rows:
-            request = Request.from_row(row)
-            days = (request.deadline - today).days
+        for request in requests:
             paused = request.status == Status.IDENTITY_UNVERIFIED
-            found.append(DueRequest(request, request.deadline, days, days < 0, paused))
-        return found
+            deadline = self._deadline_at(request, moment) if paused else request.deadline
+            days = (deadline - today).days
+            if within is None or days <= within.days:
+                found.append(DueRequest(request, deadline, days, days < 0, paused))
+        return sorted(found, key=lambda due: (due.deadline, due.request.received_at, due.request.id))
 
     def events(
         self, request_id: str | None = None, run_id: str | None = None, *, after: int = 0, limit: int | None = None
@@ -135,6 +141,16 @@ class Audit(Runs):
             query = select(models.event).order_by(models.event.c.seq)
             payloads = [Event.from_row(row).payload for row in connection.execute(query).mappings()]
             return changed_rows(connection, payloads)
+
+    def missing_guards(self) -> list[str]:
+        """Names of the triggers that keep events append-only and are gone; [] when all are there."""
+        with self._read() as connection:
+            if connection.dialect.name == "sqlite":
+                names, query = SQLITE_GUARDS, "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            else:
+                names, query = POSTGRESQL_GUARDS, "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D'"
+            there = set(connection.exec_driver_sql(query).scalars())
+            return [name for name in names if name not in there]
 
     def audit_record(self, record_id: str) -> dict[str, Any]:
         """Everything known of one record: guard, requests, runs, tombstones, certificates, events; as plain JSON."""
@@ -194,22 +210,41 @@ class Audit(Runs):
 
         `since` (inclusive) and `until` (exclusive) bound the time of receipt. Days are from receipt to the answer.
         """
-        table = models.request
-        query = select(table)
-        if since is not None:
-            query = query.where(table.c.received_at >= to_text(since, "since"))
-        if until is not None:
-            query = query.where(table.c.received_at < to_text(until, "until"))
-        with self._read() as connection:
-            requests = [Request.from_row(row) for row in connection.execute(query).mappings()]
         today = local_date(self._now(), self._settings.timezone)
+        counts = _Counts(), dict[str, _Counts]()
+        for regulation, status, days, late in self._answers(since, until, today):
+            for one in (counts[0], counts[1].setdefault(regulation, _Counts())):
+                one.add(status, days, late)
         return {
-            **_count(requests, today, self._settings.timezone),
-            "by_regulation": {
-                name: _count([r for r in requests if r.regulation == name], today, self._settings.timezone)
-                for name in sorted({r.regulation for r in requests})
-            },
+            **counts[0].to_dict(),
+            "by_regulation": {name: one.to_dict() for name, one in sorted(counts[1].items())},
         }
+
+    def _answers(
+        self, since: datetime | None, until: datetime | None, today: date
+    ) -> Iterator[tuple[str, Status, int | None, bool]]:
+        """Regulation, status, days to the answer and whether it is or was late, of every request received in a span.
+
+        Only the open ones, and those whose clock never ran on, are read whole.
+        """
+        table, zone = models.request, self._settings.timezone
+        span = [] if since is None else [table.c.received_at >= to_text(since, "since")]
+        span += [] if until is None else [table.c.received_at < to_text(until, "until")]
+        stopped = table.c.identity_requested_at.is_not(None) & table.c.identity_confirmed_at.is_(None)
+        whole = stopped | table.c.answered_at.is_(None)
+        deadline = func.coalesce(table.c.extended_to, table.c.due_at)
+        light = select(table.c.regulation, table.c.status, table.c.received_at, table.c.answered_at, deadline)
+        day = cache(lambda text: local_date(datetime.fromisoformat(text), zone))
+        with self._read() as connection:
+            for regulation, status, received, answered, due in connection.execute(light.where(*span, ~whole)):
+                end = day(answered)
+                yield regulation, Status(status), (end - day(received)).days, end.isoformat() > due
+            for row in connection.execute(select(table).where(*span, whole)).mappings():
+                request = Request.from_row(row)
+                done = None if request.answered_at is None else local_date(request.answered_at, zone)
+                last = self._deadline_at(request, request.answered_at or self._now())
+                days = None if done is None else (done - local_date(request.received_at, zone)).days
+                yield request.regulation, request.status, days, (done or today) > last
 
     def _about(
         self, connection: Connection, request_ids: Iterable[str], run_ids: Iterable[str] | None = None
@@ -231,26 +266,34 @@ class Audit(Runs):
         return found
 
 
-def _count(requests: list[Request], today: Any, timezone: str) -> dict[str, Any]:
-    by_status = dict.fromkeys(Status, 0)
-    for request in requests:
-        by_status[request.status] += 1
-    days = [
-        (local_date(r.answered_at, timezone) - local_date(r.received_at, timezone)).days
-        for r in requests
-        if r.answered_at is not None and r.status not in (Status.CANCELLED, *OPEN)
-    ]
-    late = [r for r in requests if r.is_open and r.deadline < today]
-    answered_late = [r for r in requests if r.answered_at and local_date(r.answered_at, timezone) > r.deadline]
-    return {
-        "received": len(requests),
-        "done": by_status[Status.CLOSED],
-        "refused": by_status[Status.REFUSED],
-        "not_found": by_status[Status.NOT_FOUND],
-        "duplicate": by_status[Status.DUPLICATE],
-        "cancelled": by_status[Status.CANCELLED],
-        "open": sum(by_status[status] for status in OPEN),
-        "late": len(late),
-        "answered_late": len(answered_late),
-        "median_days": median(days) if days else None,
-    }
+class _Counts:
+    """What a regulator asks for, counted request by request."""
+
+    def __init__(self) -> None:
+        self._by_status = dict.fromkeys(Status, 0)
+        self._days: list[int] = []
+        self._late = self._answered_late = 0
+
+    def add(self, status: Status, days: int | None, late: bool) -> None:
+        """Count a request; `days` to its answer, None while it is owed."""
+        self._by_status[status] += 1
+        self._late += late and status in OPEN
+        self._answered_late += late and days is not None
+        if days is not None and status not in OPEN and status != Status.CANCELLED:
+            self._days.append(days)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        by_status = self._by_status
+        return {
+            "received": sum(by_status.values()),
+            "done": by_status[Status.CLOSED],
+            "refused": by_status[Status.REFUSED],
+            "not_found": by_status[Status.NOT_FOUND],
+            "duplicate": by_status[Status.DUPLICATE],
+            "cancelled": by_status[Status.CANCELLED],
+            "open": sum(by_status[status] for status in OPEN),
+            "late": self._late,
+            "answered_late": self._answered_late,
+            "median_days": median(self._days) if self._days else None,
+        }

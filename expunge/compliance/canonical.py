@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 from expunge.errors import UsageError
@@ -34,6 +35,17 @@ def canonical_json(value: Any) -> bytes:
 def canonical_text(value: Any) -> str:
     """`canonical_json` as text, for a database column."""
     return canonical_json(value).decode("utf-8")
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with null in place of numbers that JSON cannot carry: what was measured and has no value."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(child) for name, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(child) for child in value]
+    return value
 
 
 def sha256_of(value: Any) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, insert, select
 from expunge.compliance.canonical import canonical_json, canonical_text
 from expunge.compliance.models import event
 from expunge.compliance.moments import to_text
+from expunge.compliance.row_digests import plain
 from expunge.compliance.rows import Event
 
 GENESIS = "0" * 64
@@ -44,13 +45,22 @@ class Head(NamedTuple):
 
 def event_hash(row: Mapping[Any, Any]) -> str:
     """Hex hash of an event row."""
-    return hashlib.sha256(canonical_json({name: row[name] for name in HASHED})).hexdigest()
+    return hashlib.sha256(canonical_json({name: plain(row[name]) for name in HASHED})).hexdigest()
 
 
 def head_of(connection: Connection) -> Head:
     """The last event's seq and hash; (0, 64 zeros) before the first."""
     row = connection.execute(select(event.c.seq, event.c.hash).order_by(event.c.seq.desc()).limit(1)).first()
     return Head(row.seq, row.hash) if row else Head(0, GENESIS)
+
+
+class Entry(NamedTuple):
+    """An event to be: its kind, its payload, and what it is about."""
+
+    kind: str
+    payload: Mapping[str, Any]
+    request_id: str | None = None
+    run_id: str | None = None
 
 
 def append(
@@ -67,26 +77,35 @@ def append(
     A clock that went backwards does not reorder the chain: the event takes its predecessor's time, and the payload
     says what the clock read.
     """
+    return Event.from_row(append_all(connection, [Entry(kind, payload, request_id, run_id)], now=now)[0])
+
+
+def append_all(connection: Connection, entries: Iterable[Entry], *, now: datetime) -> list[dict[str, Any]]:
+    """Append events of one moment, in their order, as `append` does; returns their rows."""
     last = connection.execute(
         select(event.c.seq, event.c.at, event.c.hash).order_by(event.c.seq.desc()).limit(1)
     ).first()
-    at = to_text(now)
-    content = dict(payload)
-    if last is not None and at is not None and at < last.at:
-        content["clock_read"] = at
-        at = last.at
-    row = {
-        "seq": last.seq + 1 if last else 1,
-        "at": at,
-        "kind": kind,
-        "request_id": request_id,
-        "run_id": run_id,
-        "payload": canonical_text(content),
-        "previous_hash": last.hash if last else GENESIS,
-    }
-    row["hash"] = event_hash(row)
-    connection.execute(insert(event).values(row))
-    return Event.from_row(row)
+    seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
+    read = to_text(now)
+    at = last.at if last is not None and read is not None and read < last.at else read
+    rows = []
+    for entry in entries:
+        seq += 1
+        content = dict(entry.payload) if at == read else {**entry.payload, "clock_read": read}
+        row = {
+            "seq": seq,
+            "at": at,
+            "kind": entry.kind,
+            "request_id": entry.request_id,
+            "run_id": entry.run_id,
+            "payload": canonical_text(content),
+            "previous_hash": previous,
+        }
+        row["hash"] = previous = event_hash(row)
+        rows.append(row)
+    if rows:
+        connection.execute(insert(event), rows)
+    return rows
 
 
 def export(rows: Iterable[Mapping[Any, Any]]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -32,7 +32,8 @@ class ComplianceConfig(BaseModel):
 
     timezone: IANA name; the day of receipt is the date there. holidays: days on which no period ends (GDPR) and that
     are no business days (CCPA). regulation: of requests that name none. nightly_capacity: retrainings that one
-    scheduled run may cost, for the forecast; null: no limit.
+    scheduled run may cost, for the forecast; null: no limit. identity_types: which identities of an OpenDSR document
+    the data can be compared with, and by which of their ids.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,3 +42,4 @@ class ComplianceConfig(BaseModel):
     holidays: tuple[date, ...] = ()
     regulation: Annotated[str, AfterValidator(_known_regulation)] = "gdpr"
     nightly_capacity: float | None = Field(default=None, gt=0)
+    identity_types: dict[str, Literal["subject_id", "record_id"]] = {"controller_customer_id": "subject_id"}

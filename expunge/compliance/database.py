@@ -1,8 +1,9 @@
 """How is a ledger database opened, locked and brought up to date?
 
 Every write transaction takes the one write lock first (BEGIN IMMEDIATE in SQLite, an advisory lock in PostgreSQL), so
-that events are appended one after another and an upgrade runs once. SQLite keeps its rollback journal (no WAL): the
-ledger is one file that an auditor can copy, and a commit is on the disk when it returns.
+that events are appended one after another and an upgrade runs once. Every read sees one state of the ledger (one
+snapshot; REPEATABLE READ in PostgreSQL). SQLite keeps its rollback journal (no WAL): the ledger is one file that an
+auditor can copy, and a commit is on the disk when it returns.
 """
 
 from __future__ import annotations
@@ -39,16 +40,24 @@ def open_engine(where: str | os.PathLike[str], busy_seconds: float = BUSY_SECOND
     except ModuleNotFoundError as error:
         raise UsageError(
             f"The driver for {url.render_as_string(hide_password=True)} is not installed ({error.name}).",
-            'For PostgreSQL: pip install "psycopg[binary]", with a URL that starts with postgresql+psycopg://.',
+            'For PostgreSQL: pip install -e ".[postgres]", with a URL that starts with postgresql://.',
         ) from error
-    event.listen(engine, "begin", _lock_postgresql)
+    wait = int(busy_seconds * 1000)
+    event.listen(engine, "begin", lambda connection: _begin_postgresql(connection, wait))
     return engine
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one state of the ledger and changes nothing."""
-    with _named_errors(engine), engine.connect() as connection, connection.begin() as transaction:
+    options: dict[str, Any] = {}
+    if engine.dialect.name == "postgresql":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with (
+        _named_errors(engine),
+        engine.connect().execution_options(**options) as connection,
+        connection.begin() as transaction,
+    ):
         yield connection
         transaction.rollback()
 
@@ -61,12 +70,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def needs_upgrade(engine: Engine) -> bool:
-    """Whether the tables are missing or older than the program. Raises UsageError if they are newer."""
+    """Whether the tables are missing or older than the program.
+
+    Raises UsageError if they are newer, IntegrityError if they do not say how old they are.
+    """
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return True
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if found is not None and found > migrations.HEAD:
+    if found is None:
+        raise IntegrityError("The ledger's table alembic_version is empty.", "Restore the ledger from a backup.")
+    if found > migrations.HEAD:
         raise UsageError(
             f"The ledger was written by a newer Expunge (revision {found}; this one knows {migrations.HEAD}).",
             "Update the program.",
@@ -84,7 +98,7 @@ def _url(where: str | os.PathLike[str]) -> URL:
             raise UsageError(
                 f"A ledger cannot be kept in {url.get_backend_name()}.", "Use a file path, sqlite:/// or postgresql://."
             )
-        return url
+        return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
     return URL.create("sqlite", database=str(Path(where).absolute()))
 
 
@@ -119,8 +133,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _lock_postgresql(connection: Connection) -> None:
+def _begin_postgresql(connection: Connection, wait_ms: int) -> None:
     if connection.get_execution_options().get(_WRITE, False):
+        # READ COMMITTED, so that what is read after the lock is what the last writer left; the lock's own statement
+        # would fix an older snapshot
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait_ms}")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})")
 
 
@@ -132,14 +149,16 @@ def _named_errors(engine: Engine) -> Iterator[None]:
     except OperationalError as error:
         where = engine.url.render_as_string(hide_password=True)
         reason = str(error.orig).strip()
-        if "locked" in reason:
+        if "locked" in reason or "lock timeout" in reason:
             raise ExpungeError(
                 f"The ledger {where} stayed locked by another process.", "Nothing was changed; try again."
             ) from error
-        if "full" in reason:
+        if "full" in reason or "No space left" in reason:
             raise ExpungeError(
                 f"No space is left for the ledger {where}.", "Nothing was changed; free space."
             ) from error
+        if "Could not decode" in reason or "already exists" in reason:
+            raise IntegrityError(f"The ledger {where} is damaged: {reason}.", "Restore it from a backup.") from error
         raise ExpungeError(f"The ledger {where} cannot be used: {reason}.", "Nothing was changed.") from error
     except DBAPIError as error:
         if isinstance(error, DatabaseError) and any(

@@ -7,6 +7,10 @@ months from receipt. UK GDPR (ICO, "Right of access"): the corresponding calenda
 same two rules. CCPA (California Code of Regulations, title 11, section 7021): confirm receipt within 10 business
 days, answer within 45 calendar days of receipt however long verification takes; one extension, to 90 days in all.
 Holidays are the caller's: they differ by country and by state.
+
+Waiting for proof of identity (GDPR Art. 12(6)) stops the month, not the CCPA's days: every day from asking to
+confirming is added before the end is moved off a weekend. What has run out cannot be stopped any more: a pause that
+begins after the last day adds nothing, and neither do days before receipt.
 """
 
 from __future__ import annotations
@@ -73,6 +77,32 @@ def extend(
     `due`.
     """
     return _deadline(regulation, received_at, holidays, timezone, paused_days, extended=True)
+
+
+def paused_days(
+    regulation: str,
+    received_at: datetime,
+    asked_at: datetime | None,
+    until: datetime | None,
+    last_day: date,
+    timezone: str = "UTC",
+) -> int:
+    """Whole days for which the clock of a request stood still: from asking for proof of identity until `until`, when
+    it came (or now, while it is awaited).
+
+    0 under CCPA, without the two moments, and if `last_day`, the deadline that counted when it was asked for, was over
+    by then. Raises UsageError if the proof came before it was asked for, and as `due`.
+    """
+    if asked_at is None or until is None:
+        return 0
+    asked = local_date(asked_at, timezone, "The time of asking for proof of identity")
+    came = local_date(until, timezone, "The time of the proof of identity")
+    if came < asked:
+        raise UsageError("The identity was confirmed before it was asked for.", "Check the two times.")
+    received = local_date(received_at, timezone, "The time of receipt")
+    if regulation_name(regulation) == CCPA or asked > last_day:
+        return 0
+    return max(0, (came - max(asked, received)).days)
 
 
 def regulation_name(name: str) -> str:

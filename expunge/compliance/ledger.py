@@ -4,9 +4,9 @@
         ledger.add_request("3f0c...", "ada@example.org", ["r-17"], "gdpr", received_at)
         ledger.admit("3f0c...")
 
-Chapters: `intake` (requests in), `progress` (their moves), `quarantine` (the replay guard and the epoch), `runs`
-(runs, tombstones, certificates), `approvals` (who said yes), `scheduled` (heartbeats), `audit` (everything that only
-reads).
+Chapters: `intake` (requests in), `progress` (their moves), `contact` (what is said to the person and asked of them),
+`quarantine` (the replay guard and the epoch), `runs` (runs, tombstones, certificates), `approvals` (who said yes),
+`scheduled` (heartbeats), `audit` (everything that only reads).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Self
 from expunge.compliance import migrations
 from expunge.compliance.approvals import Approvals
 from expunge.compliance.chain import ChainCheck, Head
+from expunge.compliance.contact import Contact
 from expunge.compliance.database import BUSY_SECONDS, needs_upgrade, open_engine
 from expunge.compliance.deadlines import local_date
 from expunge.compliance.intake import Added, Intake, NewRequest
@@ -35,7 +36,7 @@ from expunge.errors import UsageError
 __all__ = ["Added", "ChainCheck", "DueRequest", "Event", "Head", "Ledger", "NewRequest", "Request"]
 
 
-class Ledger(Intake, Approvals, Scheduled):
+class Ledger(Intake, Contact, Approvals, Scheduled):
     """One ledger, in SQLite or PostgreSQL. Open it with `Ledger.open`; close it, or use it as a context manager."""
 
     @classmethod

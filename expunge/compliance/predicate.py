@@ -1,7 +1,7 @@
 """What does an erasure certificate say? The fields of its predicate, checked before anything is signed.
 
 No field has room for a feature, an identity or a raw record id: records and people appear as keyed pseudonyms. The
-free-form parts (plan, spent, drift, run, details) hold whatever JSON the run measured.
+free-form parts (plan, spent, drift, details) hold whatever JSON the run measured. docs/certificate.md describes them.
 """
 
 from __future__ import annotations
@@ -40,13 +40,19 @@ class _Part(BaseModel):
 
 
 class RequestPart(_Part):
-    """The request that is answered. `due_at` is the deadline that counted; `subject_pseudonym` is keyed."""
+    """The request that is answered. `due_at` is the deadline that counted, `first_due_at` the one before an extension,
+    `due_rule` how it was counted; `subject_pseudonym` is keyed, under the key `key_id`.
+    """
 
     id: Words
     regulation: Words
     received_at: AwareDatetime
     due_at: Day
+    due_rule: str | None = None
+    first_due_at: Day | None = None
+    subject_request_type: str | None = None
     subject_pseudonym: Sha256 | None = None
+    key_id: str | None = None
 
 
 class ScopePart(_Part):
@@ -75,6 +81,15 @@ class RunPart(_Part):
     device: str | None = None
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
+
+
+class BoundPart(_Part):
+    """What `certified(epsilon, delta)` rests on: every constant that the bound was computed from."""
+
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, lt=1)
+    constants: dict[str, Any]
+    assumptions: list[Words]
 
 
 class EvidencePart(_Part):
@@ -150,8 +165,9 @@ class ErasurePredicate(_Part):
     """The predicate of an erasure certificate, version 1.
 
     `claim` is MODEL: the statement is about what a model has learnt, not about every copy of a record in the world.
-    `guarantee`: exact (retrained without the records), certified (a bound with every constant known) or empirical
-    (tests only). `evidence_level`: oracle, pool or oracle-free. `interim` certificates are followed by a final one.
+    `guarantee`: exact (retrained without the records), certified (a `bound` with every constant known) or empirical
+    (tests only). `evidence_level`: oracle, pool or oracle-free; `guarantee_words` says what both come to.
+    `interim` certificates are followed by a final one.
     """
 
     schema_version: Literal[1] = 1
@@ -170,6 +186,7 @@ class ErasurePredicate(_Part):
     verdict: VerdictPart
     guarantee: Literal["exact", "certified", "empirical"]
     guarantee_words: str = ""
+    bound: BoundPart | None = None
     drift: dict[str, Any] = {}
     model: ModelPart
     artifacts: list[ArtifactPart] = []
@@ -200,6 +217,11 @@ def checked_predicate(given: Mapping[str, Any]) -> dict[str, Any]:
             f"The certificate counts {predicate.scope.count} records and names "
             f"{len(set(predicate.scope.record_pseudonyms))}.",
             "Name each record once.",
+        )
+    if (predicate.guarantee == "certified") != (predicate.bound is not None):
+        raise UsageError(
+            f"The guarantee is {predicate.guarantee} and a bound is {'given' if predicate.bound else 'missing'}.",
+            "State a bound if and only if the guarantee is certified, with every constant that it rests on.",
         )
     for part in predicate.artifacts:
         needed = "method" if part.action == "destroyed" else "reason"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -28,6 +28,9 @@ from expunge.errors import UsageError, nearest
 
 _MOMENTS = ("answered_at", "model_unlearned_at", "identity_requested_at", "identity_confirmed_at")
 _FIELDS = (*_MOMENTS, "outcome", "refusal_ground", "duplicate_of", "details")
+
+AMBIGUOUS = "ambiguous_identity"
+"""Outcome of a request that more than one person fits, until it is said which."""
 
 _OUTCOME = {
     Status.REFUSED: "refused",
@@ -101,12 +104,15 @@ class Progress(Quarantine):
                 raise IllegalMove(f"Request {request_id} is {request.status}.", "Nothing is left to extend.")
             told = deadlines.local_date(notice_at, self._settings.timezone, "The time of the notice")
             received = deadlines.local_date(request.received_at, self._settings.timezone)
-            if not received <= told <= request.due_at:
+            if not received <= told <= self._deadline_at(request, notice_at):
                 raise UsageError(
                     f"Request {request_id} was due on {request.due_at}; the notice is of {told}.",
                     "An extension counts only if the subject is told before the first deadline.",
                 )
-            paused = _paused_days(request.identity_requested_at, request.identity_confirmed_at, self._settings.timezone)
+            paused = deadlines.paused_days(
+                request.regulation, request.received_at, request.identity_requested_at,
+                request.identity_confirmed_at, request.due_at, self._settings.timezone,
+            )  # fmt: skip
             longer = deadlines.extend(
                 request.regulation, request.received_at, self._settings.holidays, self._settings.timezone, paused
             )
@@ -118,6 +124,11 @@ class Progress(Quarantine):
             return self._update(
                 connection, request, "request.extended", values, {"from": str(request.due_at), "rule": longer.rule}
             )
+
+    def rule_of(self, request: Request) -> str:
+        """The rule that gives the request's deadline, that of the extension where there is one."""
+        _, longer = self._paused(request, request.identity_requested_at, request.identity_confirmed_at)
+        return longer.rule if longer is not None else request.due_rule
 
     def _move(
         self, connection: Connection, request: Request, target: Status, run_id: str | None, fields: Mapping[str, Any]
@@ -168,18 +179,18 @@ class Progress(Quarantine):
             values["refusal_ground"] = refusal_ground(request.regulation, values.get("refusal_ground"))
         if target == Status.IDENTITY_UNVERIFIED:
             values.setdefault("identity_requested_at", now)
+        if target == Status.ACCEPTED and request.outcome == AMBIGUOUS:
+            raise IllegalMove(
+                f"Request {request.id} fits more than one person.",
+                f"Say which: expunge request confirm {request.id} --subject PERSON.",
+            )
         if target == Status.ACCEPTED and request.status == Status.IDENTITY_UNVERIFIED:
             values.setdefault("identity_confirmed_at", now)
             values.setdefault("outcome", None)
             asked = from_text(values.get("identity_requested_at")) or request.identity_requested_at
-            paused = _paused_days(asked, from_text(values["identity_confirmed_at"]), self._settings.timezone)
-            settings = self._settings
-            later = deadlines.due(request.regulation, request.received_at, settings.holidays, settings.timezone, paused)
+            later, longer = self._paused(request, asked, from_text(values["identity_confirmed_at"]))
             values["due_at"], values["due_rule"] = date_to_text(later.due_at), later.rule
-            if request.extended_to is not None:
-                longer = deadlines.extend(
-                    request.regulation, request.received_at, settings.holidays, settings.timezone, paused
-                )
+            if longer is not None:
                 values["extended_to"] = date_to_text(longer.due_at)
         if target == Status.PROMOTED:
             values.setdefault("model_unlearned_at", now)
@@ -247,20 +258,6 @@ class Progress(Quarantine):
     def _stored(self, connection: Connection, request: Request, name: str) -> Any:
         row = self._row(connection, models.request, "id", request.id)
         return None if row is None else row[name]
-
-
-def _paused_days(asked: datetime | None, confirmed: datetime | None, timezone: str) -> int:
-    """Whole days between asking for proof of identity and getting it."""
-    if asked is None or confirmed is None:
-        return 0
-    days = _local(confirmed, timezone) - _local(asked, timezone)
-    if days.days < 0:
-        raise UsageError("The identity was confirmed before it was asked for.", "Check the two times.")
-    return days.days
-
-
-def _local(moment: datetime, timezone: str) -> date:
-    return deadlines.local_date(moment, timezone)
 
 
 def _held(request: Request, run_id: str) -> IllegalMove:

@@ -28,6 +28,12 @@ class Quarantine(Store):
         with self._read() as connection:
             return frozenset(connection.execute(select(_GUARD.c.record_pseudonym)).scalars())
 
+    def erased_pseudonyms(self) -> frozenset[str]:
+        """Pseudonyms of every record that was erased: nothing may hold them any more."""
+        with self._read() as connection:
+            query = select(_GUARD.c.record_pseudonym).where(_GUARD.c.erased_at.is_not(None))
+            return frozenset(connection.execute(query).scalars())
+
     def quarantined_among(self, record_ids: Iterable[str]) -> frozenset[str]:
         """Those of the given raw record ids that no training may see."""
         guarded = self.quarantined_pseudonyms()

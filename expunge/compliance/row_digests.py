@@ -43,6 +43,11 @@ def digests(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     return {key: _digest(_group_rows(connection, key)) for key in sorted(set(keys))}
 
 
+def digest_of_rows(tables: Mapping[Table, Iterable[Mapping[str, Any]]]) -> str:
+    """Digest of a group whose rows are at hand, as they are stored: what `digests` would find."""
+    return _digest({table.name: _ordered(table, rows) for table, rows in tables.items()})
+
+
 def changed_rows(connection: Connection, events: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the groups that are not as the last event that mentions them left them, or that no event mentions.
 
@@ -62,12 +67,18 @@ def _digest(tables: Mapping[str, list[dict[str, Any]]]) -> str:
 
 
 def _rows(connection: Connection, table: Table, query: Select[Any]) -> list[dict[str, Any]]:
-    rows = [
-        {name: value for name, value in row.items() if value is not None}
-        for row in connection.execute(query).mappings()
-    ]
+    return _ordered(table, connection.execute(query).mappings())
+
+
+def _ordered(table: Table, rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    kept = [{name: plain(value) for name, value in row.items() if value is not None} for row in rows]
     # sorted here by code point: the order of a database depends on its collation
-    return sorted(rows, key=lambda row: tuple(row[column.name] for column in table.primary_key.columns))
+    return sorted(kept, key=lambda row: tuple(str(row[column.name]) for column in table.primary_key.columns))
+
+
+def plain(value: Any) -> Any:
+    """A stored value as JSON. The ledger stores text and integers alone; anything else was put there by hand."""
+    return value if value is None or isinstance(value, (str, int)) else {type(value).__name__: repr(value)}
 
 
 def _group_rows(connection: Connection, key: str) -> dict[str, list[dict[str, Any]]]:
@@ -88,6 +99,6 @@ def _all_groups(connection: Connection) -> Iterator[tuple[str, dict[str, list[di
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, table, columns in GROUPS:
         for row in _rows(connection, table, select(table)):
-            key = "/".join([name, *(row[column] for column in columns)])
+            key = "/".join([name, *(str(row[column]) for column in columns)])
             groups.setdefault(key, {}).setdefault(table.name, []).append(row)
     yield from groups.items()

@@ -82,6 +82,16 @@ class Request(Row):
         return self.extended_to or self.due_at
 
     @property
+    def acknowledged_at(self) -> datetime | None:
+        """When receipt was confirmed to the person."""
+        return from_text(self.details.get("acknowledged_at"))
+
+    @property
+    def owes_acknowledgement(self) -> bool:
+        """Whether receipt must still be confirmed (CCPA), be it late."""
+        return self.is_open and self.acknowledge_by is not None and self.acknowledged_at is None
+
+    @property
     def is_open(self) -> bool:
         """Whether an answer is still owed."""
         return self.status in OPEN

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, insert, select, update
 
-from expunge.compliance import chain, models
+from expunge.compliance import chain, deadlines, models
 from expunge.compliance.canonical import sha256_of
 from expunge.compliance.database import reading, writing
 from expunge.compliance.moments import require_aware
@@ -74,13 +74,17 @@ class Store:
         run_id: str | None = None,
     ) -> Event:
         """Append the event of a change, with the digests of the row groups that it touched."""
+        content = self._payload(payload, digests(connection, touched))
+        return chain.append(connection, kind, content, now=self._now(), request_id=request_id, run_id=run_id)
+
+    def _payload(self, payload: Mapping[str, Any], rows: Mapping[str, str]) -> dict[str, Any]:
+        """What every event says besides its own: a rehearsal's clock, the rows as they are now."""
         content = dict(payload)
         if self._settings.simulated:
             content["clock"] = "simulated"
-        rows = digests(connection, touched)
         if rows:
-            content["rows"] = rows
-        return chain.append(connection, kind, content, now=self._now(), request_id=request_id, run_id=run_id)
+            content["rows"] = dict(rows)
+        return content
 
     def _advance_epoch(self, connection: Connection, reason: str) -> str:
         """Make a new erasure epoch; returns the row group to record. Never returns to an earlier value."""
@@ -89,6 +93,29 @@ class Store:
         value = sha256_of({"before": before, "reason": reason, "seq": head.seq, "hash": head.hash})
         self._set_meta(connection, EPOCH, value)
         return f"meta/{EPOCH}"
+
+    def _paused(
+        self, request: Request, asked: datetime | None, until: datetime | None
+    ) -> tuple[deadlines.Deadline, deadlines.Deadline | None]:
+        """Deadlines of a request whose clock stood still between two moments: by rule, and extended where it is."""
+        regulation, received = request.regulation, request.received_at
+        calendar = (self._settings.holidays, self._settings.timezone)
+
+        def days(last: date) -> int:
+            return deadlines.paused_days(regulation, received, asked, until, last, self._settings.timezone)
+
+        first = deadlines.due(regulation, received, *calendar, days(request.due_at))
+        if request.extended_to is None:
+            return first, None
+        return first, deadlines.extend(regulation, received, *calendar, days(request.extended_to))
+
+    def _deadline_at(self, request: Request, moment: datetime) -> date:
+        """The deadline that counts at a moment: while proof of identity is awaited, a GDPR one moves on day by day."""
+        asked = request.identity_requested_at
+        if asked is None or request.identity_confirmed_at is not None or moment <= asked:
+            return request.deadline
+        first, extended = self._paused(request, asked, moment)
+        return max(request.deadline, (extended or first).due_at)
 
     @staticmethod
     def _meta(connection: Connection, key: str) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from expunge.compliance.lifecycle import ERASURE_GROUNDS, Status
@@ -70,7 +71,7 @@ def explain_request(request: Request, facts: RequestFacts) -> str:
         sentences += answer(facts.certificate, facts.together, facts.fallback)
         sentences.insert(-1, _answered(request))
     elif request.status in STATES:
-        sentences += [_state(request), _owed(request, facts)]
+        sentences += [_kept_until(facts) or _state(request), _owed(request, facts)]
     else:
         sentences += [_without_work(request, facts), _answered(request)]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -89,6 +90,20 @@ def _state(request: Request) -> str:
     if request.outcome == "ambiguous_identity":
         return "More than one person fits what was given, so it waits to be told which; nothing is changed until then."
     return STATES[request.status]
+
+
+def _kept_until(facts: RequestFacts) -> str:
+    """What an interim certificate leaves open; empty without one."""
+    stated = facts.certificate or {}
+    days = [part["destroy_by"] for part in stated.get("artifacts") or [] if part.get("destroy_by")]
+    if not stated.get("interim") or not days:
+        return ""
+    last = day(date.fromisoformat(min(days)))
+    return (
+        "A model that forgets its records is in use. Intermediate states of the old training that had seen them are "
+        f"kept until {last} at the latest, to answer other requests at less cost; they are used for nothing else, and "
+        "the request stays open until they are destroyed."
+    )
 
 
 def _owed(request: Request, facts: RequestFacts) -> str:
@@ -119,6 +134,8 @@ def _without_work(request: Request, facts: RequestFacts) -> str:
 def _duplicate(request: Request, original: Request | None) -> str:
     other = f"request {request.duplicate_of}" if request.duplicate_of else "an earlier request"
     if request.outcome == "already_erased":
+        if original is not None and original.is_open:
+            return f"Its records are erased by {other}, which is answered once the last copies of them are destroyed."
         return f"Its records had been erased already, by {other}; nothing was left to do."
     said = f"It asks for what {other} asks for already, and is answered together with it."
     if original is None:

@@ -40,6 +40,23 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Loan:
+    """Checkpoints of an earlier run that a restricted prefix lends as starts of a rewind, nothing else (docs/adr/0012).
+
+    Attributes:
+        steps: of the checkpoints lent. until: ISO day by which they are destroyed.
+        corrected_at: the last step at which a run took back what its records had pushed; what is lent up to there is of
+            before that. None: none did, so that the lent checkpoints and those after them are one path.
+        earlier_loss: mean privacy loss of the hardest request whose records the lent checkpoints saw.
+    """
+
+    steps: frozenset[int]
+    until: str
+    corrected_at: int | None = None
+    earlier_loss: float | None = None
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """A run's header and its checkpoints: the scored ones at steps 0..T-1 and `final`, w_T.
 
@@ -49,6 +66,8 @@ class Trajectory:
         checkpoints: scored checkpoints in step order; a destroyed prefix stays as tombstones.
         final: the last weights.
         directory: where the files lie now; not part of the manifest.
+        loan: which of the checkpoints are lent by a restricted prefix. For this trajectory they are tombstones still:
+            manifest and digest know nothing of the loan.
     """
 
     run: Mapping[str, Any]
@@ -56,6 +75,7 @@ class Trajectory:
     checkpoints: tuple[Checkpoint, ...]
     final: Checkpoint
     directory: Path | None = field(default=None, compare=False)
+    loan: Loan | None = field(default=None, compare=False)
 
     @property
     def config(self) -> TrainingConfig:
@@ -78,6 +98,11 @@ class Trajectory:
     def kept(self) -> tuple[Checkpoint, ...]:
         """Scored checkpoints whose bytes still exist."""
         return tuple(c for c in self.checkpoints if not c.destroyed)
+
+    @property
+    def lent(self) -> frozenset[int]:
+        """Steps of the checkpoints that a restricted prefix lends."""
+        return frozenset() if self.loan is None else self.loan.steps
 
     def at(self, step: int) -> Checkpoint:
         """The checkpoint of a step. Raises NotFoundError when there is none, or it was destroyed."""
@@ -129,7 +154,9 @@ class Trajectory:
             "format": FORMAT,
             "run": dict(self.run),
             "record_ids": list(self.record_ids),
-            "checkpoints": [c.to_dict() for c in self.checkpoints],
+            "checkpoints": [
+                (replace(c, destroyed=True) if c.step in self.lent else c).to_dict() for c in self.checkpoints
+            ],
             "final": self.final.to_dict(),
         }
 

@@ -30,6 +30,7 @@ from expunge.unlearning.pilot_energies import PilotReference
 from expunge.unlearning.pilots import PilotCandidate, PilotSet, Way
 from expunge.unlearning.plan import Document, MethodName
 from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
+from expunge.unlearning.rewind_starts import one_path
 from expunge.unlearning.share_curve import share_before
 from expunge.unlearning.unrolling import Tensors, pushed, without
 
@@ -212,7 +213,7 @@ def candidate_ways(trajectory: Trajectory, settings: CalibrationSettings) -> lis
     )
     tuned = [max(1, round(share * total)) for share in settings.fine_tune_shares]
     ways = [Way("rewind", point) for point in points]
-    if not any(c.destroyed for c in trajectory.checkpoints if c.step < max(points, default=0)):
+    if one_path(trajectory, max(points, default=0) - 1):
         ways += [Way("unrolled_rewind", point, strength) for point in points for strength in settings.strengths]
     return ways + [Way(name, steps) for name in TUNED for steps in tuned]
 

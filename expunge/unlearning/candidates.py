@@ -13,6 +13,7 @@ from expunge.unlearning.methods import METHODS, Procedure, UnrolledRewind
 from expunge.unlearning.pilots import Way
 from expunge.unlearning.plan import WITHOUT_LOOKS, Candidate, Document, MethodName
 from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.rewind_starts import LENT, brings_back, one_path
 from expunge.unlearning.share_curve import share_before
 
 
@@ -52,7 +53,9 @@ def make_candidates(
     asked = settings.method
     if asked is not None and asked not in (*WITHOUT_LOOKS, *(way.method for way in ways)):
         ways += _uncalibrated(asked, trajectory, points)
+    ways = [way for way in ways if not brings_back(way, trajectory, predictor, settings.caution)]
     made = [_candidate(way, forget, losses, procedure, predictor, settings) for way in ways]
+    made = [c.model_copy(update={"why": c.why + LENT}) if c.rewind_step in trajectory.lent else c for c in made]
     easy = predictor is not None and _all_easy(forget, requests, losses, predictor)
     why = "pilots as easy as this held nothing measurable" if easy else "pilots as hard as this were remembered"
     if predictor is None:
@@ -78,7 +81,7 @@ def _possible(way: Way, trajectory: Trajectory, points: list[int]) -> bool:
         return True
     if way.amount not in points:
         return False
-    return way.strength is None or not any(c.destroyed for c in trajectory.checkpoints if c.step <= way.amount)
+    return way.strength is None or one_path(trajectory, way.amount)
 
 
 def _uncalibrated(asked: MethodName, trajectory: Trajectory, points: list[int]) -> list[Way]:

@@ -15,6 +15,7 @@ from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import REWINDS, WITHOUT_LOOKS, Candidate, RequestDifficulty, UnlearningPlan
 from expunge.unlearning.plan_warnings import one_by_one, plan_warnings
 from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.rewind_starts import start_notes
 from expunge.unlearning.share_curve import loss_curve, request_curves
 
 
@@ -77,7 +78,10 @@ def make_plan(
         target=settings.target,
         reason=reason,
         fallback_reason=retrain_because,
-        warnings=plan_warnings(forget, requests, losses, predictor, chosen, settings),
+        warnings=(
+            *plan_warnings(forget, requests, losses, predictor, chosen, settings),
+            *start_notes(trajectory, chosen, predictor, settings.caution),
+        ),
         one_by_one_cost=one_by_one(requests, losses, predictor, settings),
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
         loss_curve=loss_curve(losses, forget.record_ids, total),

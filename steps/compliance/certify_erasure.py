@@ -8,9 +8,12 @@ from zenml import step
 
 from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
+from adapters.interim import certificate_name, for_request, interim_limits
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import current_project
-from expunge.compliance.approvals import approvals_of, notices_of
+from expunge.compliance import pack
+from expunge.compliance.approvals import approvals_of
+from expunge.compliance.canonical import finite
 from expunge.compliance.certificate import build_statement, load_or_create_signing_key, sign, write_certificate
 from expunge.compliance.ledger import Ledger
 from expunge.evaluation.evidence import CheckResult, Evidence, GateDecision
@@ -19,6 +22,8 @@ from expunge.settings import ProjectSettings
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun
 from materializers.models import WEIGHTS
 
+_WHOLE_RUN = {"claim", "joint_power", "utility", "warnings"}
+
 
 @step(enable_cache=False)
 def certify_erasure(
@@ -26,6 +31,7 @@ def certify_erasure(
     unlearning_run: UnlearningRun,
     evidence: Evidence,
     gate_decision: GateDecision,
+    drift_report: Report,
     promotion: Facts,
     purge: Facts,
     erasure_report: Report,
@@ -45,56 +51,87 @@ def certify_erasure(
             if issued:  # before the process was killed
                 written[request_id] = issued[-1].path
                 continue
+            listed, until = for_request(purge.values["artifacts"], request_id, run_id)
             predicate = {
+                "interim": until is not None,
                 **_request_parts(ledger, request_id),
                 "issued_at": clock.now(),
                 "data_version": data,
-                "plan": unlearning_plan.model_dump(mode="json", exclude={"requests", "alternatives"}),
+                "plan": _plan_part(unlearning_plan, request_id),
                 "spent": {
                     "steps": unlearning_run.steps_spent,
+                    "of_retraining": unlearning_plan.retrain_steps,
                     "cost": unlearning_run.cost,
                     "seconds": unlearning_run.seconds,
+                    "looks": len(unlearning_run.looks),
                 },
                 "run": _run_part(ledger, run_id, unlearning_run, settings),
                 "stop_reason": unlearning_run.stop_reason,
                 "evidence": [_evidence_part(check) for check in evidence.checks],
                 "evidence_level": evidence.level,
-                "verdict": {"passed": gate_decision.passed, "words": gate_decision.words.split(": ", 1)[-1]},
+                "verdict": {"passed": gate_decision.passed, "words": _gate_words(gate_decision)},
                 "guarantee": gate_decision.guarantee,
+                "guarantee_words": pack.guarantee_words(gate_decision.guarantee, evidence.level),
+                "drift": finite(dict(drift_report.numbers)),
                 "model": model,
-                "artifacts": purge.values["artifacts"],
+                "artifacts": listed,
                 "rescan": purge.values["rescan"],
                 "approvals": approvals_of(ledger.get_run(run_id)),
-                "notices": notices_of(ledger.get_request(request_id)),
-                "limits": list(clock.limits()),
+                "notices": pack.notices(ledger, ledger.get_request(request_id)),
+                "limits": [*clock.limits(), *interim_limits(until)],
                 "ledger": _ledger_part(ledger),
                 "report": {
                     "path": str(report.relative_to(project.state)),
                     "sha256": hashlib.sha256(report.read_bytes()).hexdigest(),
                 },
-                "details": {"request": _own_evidence(evidence, request_id)},
+                "details": {
+                    "request": _own_evidence(evidence, request_id),
+                    "evidence": evidence.model_dump(mode="json", include=_WHOLE_RUN),
+                    "oracles": evidence.oracles.count,
+                    "gate": _gate_part(gate_decision, request_id),
+                },
             }
             statement = build_statement([{"name": model["name"], "digest": {"sha256": model["sha256"]}}], predicate)
-            path = project.certificates / f"{request_id}.certificate.json"
+            path = project.certificates / certificate_name(request_id, interim=until is not None)
             digest = write_certificate(path, sign(statement, key))
-            ledger.add_certificate(request_id, str(path.relative_to(project.state)), digest, run_id)
+            ledger.add_certificate(
+                request_id, str(path.relative_to(project.state)), digest, run_id, interim=until is not None
+            )
             written[request_id] = str(path.relative_to(project.state))
+        digests = {request_id: ledger.certificates(request_id)[-1].sha256 for request_id in written}
+    model_registry.note(promotion.values["id"], {model_registry.CERTIFICATES: digests})
     return Facts("Certificates", {"run": run_id, "certificates": written, "report": erasure_report.title})
 
 
 def _request_parts(ledger: Ledger, request_id: str) -> dict[str, Any]:
-    request = ledger.get_request(request_id)
     pseudonyms = sorted({r.record_pseudonym for r in ledger.request_records(request_id) if r.status != "not_found"})
     return {
-        "request": {
-            "id": request.id,
-            "regulation": request.regulation,
-            "received_at": request.received_at,
-            "due_at": request.deadline.isoformat(),
-            "subject_pseudonym": request.subject_pseudonym,
-        },
+        "request": pack.request_part(ledger.get_request(request_id)),
         "scope": {"record_pseudonyms": pseudonyms, "count": len(pseudonyms), "key_id": pseudonymizer().key_id},
     }
+
+
+def _plan_part(plan: UnlearningPlan, request_id: str) -> dict[str, Any]:
+    """The plan, and of its requests this one alone: a certificate goes to one person."""
+    own = next((r for r in plan.requests if r.request_id == request_id), None)
+    return {
+        **plan.model_dump(mode="json", exclude={"requests", "alternatives"}),
+        "requests_together": len(plan.requests),
+        "request": own.model_dump(mode="json", exclude={"request_id"}) if own else None,
+    }
+
+
+def _gate_words(decision: GateDecision) -> str:
+    """What the gate said, "passed" taken off its front: "in weaker words" stays."""
+    return decision.words.removeprefix("passed").removeprefix(":").strip() or decision.words
+
+
+def _gate_part(decision: GateDecision, request_id: str) -> dict[str, Any]:
+    """Every finding of the gate but those on other requests."""
+    found = decision.model_dump(mode="json", include={"findings", "holm"})
+    own = f"request {request_id}"
+    found["findings"] = [f for f in found["findings"] if f["name"] == own or not f["name"].startswith("request ")]
+    return found
 
 
 def _run_part(ledger: Ledger, run_id: str, run: UnlearningRun, settings: ProjectSettings) -> dict[str, Any]:
@@ -125,8 +162,11 @@ def _evidence_part(check: CheckResult) -> dict[str, Any]:
         "verdict": check.verdict,
         "words": check.words,
         "details": {
+            "title": check.title,
             "gating": check.gating,
             "p_value": check.p_value,
+            "margin": check.margin,
+            "power": check.power.model_dump(mode="json"),
             "values": {name: value.model_dump(mode="json") for name, value in check.values.items()},
         },
     }

@@ -11,7 +11,7 @@ from adapters.ledger import open_ledger
 from adapters.purging import destroy_trajectory
 from adapters.requests import move_all
 from expunge.errors import GateFailed
-from expunge.evaluation.evidence import GateDecision
+from expunge.evaluation.evidence import Evidence, GateDecision
 from expunge.facts import Facts
 from expunge.settings import ProjectSettings
 from expunge.unlearning.plan import UnlearningRun
@@ -23,10 +23,25 @@ def promotion_facts(model_version: Any) -> Facts:
     return Facts("Promotion", {"version": label, "id": str(model_version.id), "stage": model_version.stage or "none"})
 
 
+def _evidence_facts(evidence: Evidence) -> dict[str, Any]:
+    """Verdict and p-value of each check: what a reader of the model version sees without opening the evidence."""
+    return {
+        "evidence_level": evidence.level,
+        "verdicts": {check.name: check.verdict for check in evidence.checks},
+        "p_values": {check.name: check.p_value for check in evidence.checks if check.p_value is not None},
+        "power": {
+            check.name: check.power.not_pass_given_half
+            for check in evidence.checks
+            if check.power.not_pass_given_half is not None
+        },
+    }
+
+
 @step(enable_cache=False)
 def promote_model(
     gate_decision: GateDecision,
     unlearning_run: UnlearningRun,
+    evidence: Evidence,
     trajectory: UnmaterializedArtifact,
     model: UnmaterializedArtifact,
     training_records: UnmaterializedArtifact,
@@ -41,6 +56,8 @@ def promote_model(
 ) -> Annotated[Facts, "promotion"]:
     documents = (plan_artifact, run_artifact, evidence_artifact, gate_artifact, drift_artifact)
     parts = (trajectory, model, training_records, held_out_records)
+    with open_ledger() as ledger:
+        requests = list(ledger.get_run(run_id).details["requests"])
     if not gate_decision.passed:
         destroy_trajectory(Client().get_artifact_version(trajectory.id), run_id)
         for part in parts[1:]:
@@ -55,6 +72,10 @@ def promote_model(
             "method": unlearning_run.method,
             "guarantee": gate_decision.guarantee,
             "gate": gate_decision.words,
+            "requests": requests,
+            "cost": dict(unlearning_run.cost),
+            "steps": unlearning_run.steps_spent,
+            **_evidence_facts(evidence),
         },
         stage=model_registry.PRODUCTION,
     )

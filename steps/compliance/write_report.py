@@ -1,15 +1,17 @@
 """The erasure report: one static page, kept with the run and beside the certificates."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated
 
 from zenml import step
 
-from adapters import artifacts, clock
+from adapters import artifacts, clock, model_registry
 from adapters.facts import versions
 from adapters.ledger import open_ledger
 from adapters.project import Project, current_project
+from expunge.compliance.whole_file import write_whole
 from expunge.evaluation.evidence import Evidence, GateDecision
 from expunge.facts import Facts, Report
 from expunge.reporting.erasure_inputs import ErasureReportInputs, RequestLine
@@ -79,7 +81,10 @@ def write_report(
     else:
         html = erasure_report(inputs)
         project.reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
+        write_whole(path, html.encode())  # a half-written report must never be the one that a certificate names
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    report = {"path": str(path.relative_to(project.state)), "sha256": digest}
+    model_registry.note(promotion.values["id"], {"report": report})
     return Report("Erasure report", html, {"run": run_id, "passed": gate_decision.passed, "in_words": explain(inputs)})
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from zenml import log_metadata, step
 
 from adapters.ledger import open_ledger, write_epoch
+from adapters.ledger_age import require_current
 from expunge.data import RecordTable
 from expunge.data import load_records as load
 from expunge.errors import UsageError
@@ -19,6 +20,7 @@ def load_records(
 ) -> tuple[Annotated[RecordTable, "training_records"], Annotated[RecordTable, "held_out_records"]]:
     table = load(settings.data.name, settings.data.options)
     with open_ledger() as ledger:
+        require_current(ledger)  # an older one has forgotten erasures
         guarded = ledger.quarantined_among(table.record_ids)
     table = table.without(guarded)
     training, held_out = table.split(settings.data.held_out, settings.data.split_seed)

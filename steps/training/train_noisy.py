@@ -20,7 +20,7 @@ def train_noisy(
     training_records: RecordTable, settings: ProjectSettings
 ) -> tuple[Annotated[Trajectory, "trajectory"], Annotated[TrainedModel, "model"]]:
     spec = model_spec(settings, training_records)
-    CheckpointStore().check_writable()
+    CheckpointStore(storage=settings.storage).check_writable()
     trajectory = train(
         spec,
         training_records,

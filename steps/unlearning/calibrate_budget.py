@@ -7,6 +7,7 @@ from typing import Annotated
 
 from zenml import step
 
+from adapters.prefixes import lent_to
 from adapters.progress import announce
 from expunge.data import RecordTable
 from expunge.privacy.scores import PrivacyLosses
@@ -15,18 +16,23 @@ from expunge.training import Trajectory
 from expunge.unlearning.calibration import CalibrationSettings, PlantedOutputs, calibrate
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.reference_pool import pool_cost
+from expunge.unlearning.rewind_prefix import RewindPrefix
 from steps.evaluation.settings import evaluation_settings
 
 
 @step(enable_cache=False)
 def calibrate_budget(
-    trajectory: Trajectory, privacy_losses: PrivacyLosses, training_records: RecordTable, settings: ProjectSettings
+    trajectory: Trajectory,
+    privacy_losses: PrivacyLosses,
+    training_records: RecordTable,
+    settings: ProjectSettings,
+    rewind_prefix: RewindPrefix | None = None,
 ) -> tuple[Annotated[BudgetPredictor, "budget_predictor"], Annotated[PlantedOutputs, "planted_outputs"]]:
     own = settings.evaluation
     sizes = settings.calibration.model_dump(exclude={"seed"})
     gating = evaluation_settings(settings).gating_at(own.evidence_level)
     predictor, planted = calibrate(
-        trajectory,
+        lent_to(trajectory, rewind_prefix),
         training_records,
         privacy_losses,
         CalibrationSettings(**sizes),

@@ -6,6 +6,7 @@ from typing import Annotated
 from zenml import step
 
 from adapters.ledger import open_ledger
+from adapters.prefixes import lent_to
 from adapters.requests import move_all, records_of
 from expunge.data import RecordTable
 from expunge.privacy.forget_sets import ForgetSet
@@ -17,6 +18,7 @@ from expunge.unlearning.plan import UnlearningPlan
 from expunge.unlearning.plan_warnings import models_still_trained
 from expunge.unlearning.planner import PlanningSettings, make_plan
 from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.rewind_prefix import RewindPrefix
 
 
 @step(enable_cache=False)
@@ -30,13 +32,14 @@ def plan_unlearning(
     budget_predictor: BudgetPredictor | None = None,
     run_id: str = "",
     retrain_because: str = "",
+    rewind_prefix: RewindPrefix | None = None,
 ) -> Annotated[UnlearningPlan, "unlearning_plan"]:
     whole = trajectory_set_loss(trajectory, training_records, privacy_losses, forget_set.record_ids, settings.device)
     plan = make_plan(
         replace(forget_set, set_loss=whole.value if whole else None),
         records_of(forget_set.request_ids, forget_set.record_ids),
         privacy_losses,
-        trajectory,
+        lent_to(trajectory, rewind_prefix),
         budget_predictor,
         PlanningSettings(**settings.planning.model_dump()),
         model_version=model_label,

@@ -8,6 +8,7 @@ from zenml import step
 from adapters.checkpoint_store import CheckpointStore
 from adapters.facts import code_revision
 from adapters.ledger import open_ledger
+from adapters.prefixes import lent_to
 from adapters.progress import announce
 from adapters.requests import move_all, records_of
 from adapters.workdir import claim
@@ -21,6 +22,7 @@ from expunge.unlearning.costs import run_costs
 from expunge.unlearning.forgetting import forget
 from expunge.unlearning.plan import UnlearningPlan, UnlearningRun, retrained_instead
 from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.rewind_prefix import RewindPrefix
 from steps.evaluation.settings import judge_counts
 from steps.shared import trained_model
 
@@ -36,6 +38,7 @@ def unlearn_records(
     budget_predictor: BudgetPredictor | None = None,
     run_id: str = "",
     earlier_cost: float = 0.0,
+    rewind_prefix: RewindPrefix | None = None,
 ) -> tuple[
     Annotated[Trajectory, "trajectory"],
     Annotated[TrainedModel, "model"],
@@ -43,7 +46,7 @@ def unlearn_records(
     Annotated[RecordTable, "training_records"],
     Annotated[RecordTable, "held_out_records"],
 ]:
-    CheckpointStore().check_writable()
+    CheckpointStore(storage=settings.storage).check_writable()
     with open_ledger() as ledger:
         held_out = held_out_records.without(ledger.quarantined_among(held_out_records.record_ids))
         also_gone = ledger.quarantined_among(training_records.record_ids) - set(forget_set.record_ids)
@@ -62,7 +65,7 @@ def unlearn_records(
     started = time.monotonic()
     run, made = forget(
         unlearning_plan,
-        trajectory,
+        lent_to(trajectory, rewind_prefix),
         training_records,
         retain,
         forget_set.record_ids,

@@ -1,17 +1,23 @@
-"""A real ledger in a real file, a clock that the test sets, and a small certificate that holds together."""
+"""A real ledger, in a file and on a real PostgreSQL, a clock that the test sets, and a small certificate that holds
+together.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgresql_server import REQUIRED, NoServer, Server, running_server
+from sqlalchemy import Connection, create_engine
 
 from expunge.compliance.certificate import (
     build_statement,
@@ -69,10 +75,45 @@ def pseudonymizer() -> Pseudonymizer:
     return Pseudonymizer(bytes(range(32)))
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A server of this session's own; tests that use it carry `ON_POSTGRESQL`, so that one worker starts one."""
+    try:
+        with running_server() as server:
+            yield server
+    except NoServer as reason:
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{REQUIRED} is set, and {reason}")
+        pytest.skip(str(reason))
+
+
+ON_POSTGRESQL = pytest.mark.xdist_group("postgresql")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=ON_POSTGRESQL)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    """Place of a ledger that is not there yet: a file, then a database of the server."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    server: Server = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, pseudonymizer: Pseudonymizer, clock: Clock) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path / "ledger.db", pseudonymizer, clock=clock) as opened:
+def ledger(where: str | Path, pseudonymizer: Pseudonymizer, clock: Clock) -> Iterator[Ledger]:
+    with Ledger.open(where, pseudonymizer, clock=clock) as opened:
         yield opened
+
+
+@contextmanager
+def behind(where: str | Path) -> Iterator[Connection]:
+    """A connection to the database behind the ledger's back; what it changes is committed."""
+    engine = create_engine(where if isinstance(where, str) else f"sqlite:///{where}")
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import START, Case, Clock
+from conftest import ON_POSTGRESQL, START, Case, Clock, behind
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from postgresql_server import Server
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 
 from expunge.compliance import chain
 from expunge.compliance.canonical import canonical_text
@@ -56,18 +57,28 @@ def test_any_change_to_any_event_is_found_at_its_seq(payloads: list[dict[str, An
         assert not chain.check([*rows[:index], rows[index + 1], rows[index], *rows[index + 2 :]]).ok
 
 
-def test_the_ledger_lets_nobody_change_an_event(ledger: Ledger, tmp_path: Path) -> None:
+def test_the_ledger_lets_nobody_change_an_event(ledger: Ledger, where: str | Path) -> None:
     ledger.append_event("approval", {"by": "dpo", "of": "run-1"}, run_id="run-1")
     assert ledger.events(run_id="run-1")[0].payload == {"by": "dpo", "of": "run-1"}
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        for statement in (
-            "UPDATE event SET kind = 'x'",
-            "DELETE FROM event",
-            "INSERT OR REPLACE INTO event SELECT * FROM event",
-        ):
-            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-                connection.execute(statement)
+    own = "INSERT OR REPLACE INTO event SELECT * FROM event" if isinstance(where, Path) else "TRUNCATE event"
+    for statement in ("UPDATE event SET kind = 'x'", "DELETE FROM event", own):
+        with pytest.raises(DatabaseError, match="append-only"), behind(where) as connection:
+            connection.execute(text(statement))
     assert ledger.verify_chain() == (True, None, ledger.head().hash)
+
+
+@ON_POSTGRESQL
+def test_without_its_triggers_a_changed_event_shows_on_postgresql(
+    postgresql: Server, pseudonymizer: Pseudonymizer
+) -> None:
+    where = postgresql.new_database()
+    with Ledger.open(where, pseudonymizer) as ledger:
+        for number in range(3):
+            ledger.append_event("note", {"n": number})
+        with behind(where) as connection:  # whoever owns the database can do this; that is what the chain is for
+            connection.execute(text("ALTER TABLE event DISABLE TRIGGER event_no_change"))
+            connection.execute(text("UPDATE event SET kind = 'x' WHERE seq = 3"))
+        assert (ledger.verify_chain().ok, ledger.verify_chain().first_bad_seq) == (False, 3)
 
 
 def test_a_clock_that_goes_backwards_does_not_reorder_the_chain(ledger: Ledger, clock: Clock) -> None:
@@ -79,12 +90,11 @@ def test_a_clock_that_goes_backwards_does_not_reorder_the_chain(ledger: Ledger, 
         ledger.append_event("note", {"rows": {}})
 
 
-def test_rows_changed_behind_the_ledger_are_named(ledger: Ledger, tmp_path: Path) -> None:
+def test_rows_changed_behind_the_ledger_are_named(ledger: Ledger, where: str | Path) -> None:
     ledger.add_request("q1", None, ["r1"], "gdpr", START)
     assert ledger.verify_rows() == []
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.execute("UPDATE request SET due_at = '2099-01-01'")
-        connection.commit()
+    with behind(where) as connection:
+        connection.execute(text("UPDATE request SET due_at = '2099-01-01'"))
     assert ledger.verify_rows() == ["request/q1"] and ledger.verify_chain().ok
 
 

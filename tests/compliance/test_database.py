@@ -1,20 +1,20 @@
-"""The ledger's file: made once by whoever comes first, never by a newer program, damage has a name."""
+"""The ledger's database: made once by whoever comes first, never by a newer program, damage has a name."""
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from conftest import ROOT, START, finish, run_python
-from sqlalchemy import create_engine
+from conftest import ON_POSTGRESQL, ROOT, START, behind, finish, run_python
+from postgresql_server import Server
+from sqlalchemy import text
 
 from expunge.compliance import migrations, models
+from expunge.compliance.database import reading, writing
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import Pseudonymizer
 from expunge.errors import ExpungeError, IntegrityError, UsageError
@@ -25,9 +25,9 @@ from datetime import datetime, UTC
 from pathlib import Path
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import load_or_create_key
-state, number = Path(sys.argv[1]), sys.argv[2]
+where, state, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 sys.stdin.readline()
-with Ledger.open(state / "ledger.db", load_or_create_key(state / "keys" / "pseudonym.key")) as ledger:
+with Ledger.open(where, load_or_create_key(state / "keys" / "pseudonym.key")) as ledger:
     for index in range(5):
         ledger.add_request(f"q-{number}-{index}", None, [f"r-{number}-{index}"], "gdpr", datetime.now(UTC))
         ledger.admit(f"q-{number}-{index}")
@@ -36,10 +36,10 @@ with Ledger.open(state / "ledger.db", load_or_create_key(state / "keys" / "pseud
 """
 
 
-def test_four_processes_open_the_same_new_ledger_at_once(tmp_path: Path) -> None:
+def test_four_processes_open_the_same_new_ledger_at_once(where: str | Path, tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", TOGETHER, str(tmp_path / "state"), str(number)],
+            [sys.executable, "-W", "error", "-c", TOGETHER, str(where), str(tmp_path / "state"), str(number)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for number in range(4)
@@ -52,15 +52,15 @@ def test_four_processes_open_the_same_new_ledger_at_once(tmp_path: Path) -> None
     assert len(set(outputs)) == 1
     ledger_id, key_id = outputs[0].split()
     key = bytes.fromhex((tmp_path / "state" / "keys" / "pseudonym.key").read_text().strip())
-    with Ledger.open(tmp_path / "state" / "ledger.db", Pseudonymizer(key)) as ledger:
+    with Ledger.open(where, Pseudonymizer(key)) as ledger:
         assert (ledger.ledger_id, ledger.pseudonymizer.key_id) == (ledger_id, key_id)
         assert len(ledger.list_requests()) == 21 and ledger.verify_chain().ok and ledger.verify_rows() == []
         assert len(ledger.quarantined_among(f"r-{n}-{i}" for n in range(4) for i in range(5))) == 20
         assert sum(event.kind == "ledger.created" for event in ledger.events()) == 1
 
 
-def test_a_killed_writer_leaves_nothing_half_done(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
-    with Ledger.open(tmp_path / "ledger.db", pseudonymizer) as ledger:
+def test_a_killed_writer_leaves_nothing_half_done(where: str | Path, pseudonymizer: Pseudonymizer) -> None:
+    with Ledger.open(where, pseudonymizer) as ledger:
         head = ledger.head()
     killed = run_python(
         """
@@ -69,32 +69,33 @@ from datetime import datetime, UTC
 from expunge.compliance import chain
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import Pseudonymizer
-append = chain.append
+append = chain.append_all
 def die(*given, **more):
     append(*given, **more)
     os._exit(9)
-chain.append = die
+chain.append_all = die
 Ledger.open(sys.argv[1], Pseudonymizer(bytes(range(32)))).add_request("q1", None, ["r1"], "gdpr", datetime.now(UTC))
 """,
-        tmp_path / "ledger.db",
+        where,
     )
     killed.communicate(timeout=60)
     assert killed.returncode == 9
-    with Ledger.open(tmp_path / "ledger.db", pseudonymizer) as ledger:
+    with Ledger.open(where, pseudonymizer) as ledger:
         assert ledger.head() == head and ledger.list_requests() == [] and ledger.verify_rows() == []
         assert ledger.add_request("q1", None, ["r1"], "gdpr", START).created
 
 
-def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
-    path = tmp_path / "ledger.db"
-    Ledger.open(path, pseudonymizer).close()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
-        connection.commit()
-    before = path.read_bytes()
-    with pytest.raises(UsageError, match=r"newer Expunge \(revision 0002; this one knows 0001\)\. Update the program"):
-        Ledger.open(path, pseudonymizer)
-    assert path.read_bytes() == before
+def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(where: str | Path, pseudonymizer: Pseudonymizer) -> None:
+    Ledger.open(where, pseudonymizer).close()
+    with behind(where) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        before = connection.execute(text("SELECT * FROM event")).all()
+    newer = rf"newer Expunge \(revision 9999; this one knows {migrations.HEAD}\)\. Update the program"
+    with pytest.raises(UsageError, match=newer):
+        Ledger.open(where, pseudonymizer)
+    with behind(where) as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+        assert connection.execute(text("SELECT * FROM event")).all() == before
 
 
 def test_a_file_that_is_no_ledger_is_named(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
@@ -109,15 +110,38 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path, pseudonymizer: Pseudo
         Ledger.open(tmp_path / "other.db", pseudonymizer, timezone="Mars/Olympus")
 
 
-def test_a_locked_ledger_says_so(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
-    path = tmp_path / "ledger.db"
-    with Ledger.open(path, pseudonymizer, busy_seconds=0.1) as ledger, closing(sqlite3.connect(path)) as other:
-        other.isolation_level = None
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ExpungeError, match="locked by another process"):
+def test_a_locked_ledger_says_so(where: str | Path, pseudonymizer: Pseudonymizer) -> None:
+    with Ledger.open(where, pseudonymizer, busy_seconds=0.1) as ledger:
+        with writing(ledger._engine), pytest.raises(ExpungeError, match="locked by another process"):
             ledger.add_request("q1", None, ["r1"], "gdpr", START)
-        other.execute("ROLLBACK")
         assert ledger.add_request("q1", None, ["r1"], "gdpr", START).created
+
+
+@ON_POSTGRESQL  # in SQLite without WAL a reader keeps writers from committing at all
+def test_a_read_sees_one_state_while_another_process_writes(postgresql: Server, pseudonymizer: Pseudonymizer) -> None:
+    where = postgresql.new_database()
+    with Ledger.open(where, pseudonymizer) as ledger, Ledger.open(where, pseudonymizer) as other:
+        with reading(ledger._engine) as connection:
+            before = connection.execute(text("SELECT count(*) FROM event")).scalar()
+            other.append_event("note", {"n": 1})
+            assert connection.execute(text("SELECT count(*) FROM event")).scalar() == before
+        assert ledger.events()[-1].kind == "note"
+
+
+@ON_POSTGRESQL
+def test_a_server_is_named_by_any_of_its_urls_and_its_password_by_none(
+    postgresql: Server, pseudonymizer: Pseudonymizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = postgresql.new_database().replace("postgresql+psycopg://postgres@", "postgresql://postgres:secret@")
+    Ledger.open(plain, pseudonymizer).close()
+    with pytest.raises(ExpungeError, match="nothing_here") as absent:
+        Ledger.open(plain.replace("/ledger_", "/nothing_here_"), pseudonymizer)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match="driver") as no_driver:
+        Ledger.open(plain, pseudonymizer)
+    assert ".[postgres]" in no_driver.value.hint
+    for error in (absent.value, no_driver.value):
+        assert "secret" not in str(error) + error.hint
 
 
 def test_the_file_is_the_owners_alone(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
@@ -125,14 +149,12 @@ def test_the_file_is_the_owners_alone(tmp_path: Path, pseudonymizer: Pseudonymiz
     assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_migrations_make_the_tables_that_the_program_reads(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+def test_the_migrations_make_the_tables_that_the_program_reads(where: str | Path, pseudonymizer: Pseudonymizer) -> None:
     from alembic.autogenerate import compare_metadata
 
-    Ledger.open(tmp_path / "ledger.db", pseudonymizer).close()
-    engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
-    with engine.connect() as connection:
+    Ledger.open(where, pseudonymizer).close()
+    with behind(where) as connection:
         assert compare_metadata(MigrationContext.configure(connection), models.metadata) == []
-    engine.dispose()
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert scripts.get_heads() == [migrations.HEAD]
 

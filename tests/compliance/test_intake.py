@@ -54,12 +54,12 @@ def test_the_same_id_with_another_content_is_an_error(ledger: Ledger, change: di
     assert ledger.head() == head and len(ledger.list_requests()) == 1  # all or none
 
 
-def test_a_retry_is_recognised_after_the_key_was_rotated(tmp_path: Path) -> None:
+def test_a_retry_is_recognised_after_the_key_was_rotated(where: str | Path, tmp_path: Path) -> None:
     key = tmp_path / "keys" / "pseudonym.key"
-    with Ledger.open(tmp_path / "ledger.db", load_or_create_key(key)) as ledger:
+    with Ledger.open(where, load_or_create_key(key)) as ledger:
         ledger.add_requests([NEW])
         ledger.admit("q1")
-    with Ledger.open(tmp_path / "ledger.db", rotate_key(key)) as ledger:
+    with Ledger.open(where, rotate_key(key)) as ledger:
         assert not ledger.add_requests([NEW])[0].created
         assert ledger.is_quarantined("r1") and ledger.audit_record("r1")["known"]
         assert ledger.add_requests([replace(NEW, request_id="q2")])[0].request.duplicate_of == "q1"

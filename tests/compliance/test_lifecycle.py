@@ -128,6 +128,46 @@ def test_the_clock_stands_still_while_proof_of_identity_is_awaited(
     assert request.due_at == date(2026, 4, 8) and "paused 6 days" in request.due_rule
 
 
+def test_a_request_that_waits_for_proof_of_identity_does_not_become_late_under_gdpr(
+    ledger: Ledger, add: Callable[..., Any], clock: Clock
+) -> None:
+    add("europe", "r1", identity_verified=False)
+    add("california", "r2", identity_verified=False, regulation="ccpa")
+    add("sure", "r3")
+    clock.forward(days=50)
+    queue = {one.request.id: one for one in ledger.due_requests()}
+    assert (queue["europe"].deadline, queue["europe"].late) == (date(2026, 5, 22), False)  # 2 April and 50 days
+    assert queue["california"].late and queue["sure"].late
+    assert [one.request.id for one in ledger.due_requests(within=timedelta(0))] == ["sure", "california"]
+    assert ledger.statistics()["late"] == 2
+    # told while the clock stands still, the extension is in time; told for the other one, it is not
+    assert ledger.extend("europe", "complex", clock.now).extended_to == date(2026, 6, 2)
+    with pytest.raises(UsageError, match="before the first deadline"):
+        ledger.extend("sure", "complex", clock.now)
+    refused = ledger.refuse("europe", "12(6)")
+    assert refused.answered_at == clock.now and ledger.statistics()["answered_late"] == 0
+
+
+def test_a_pause_moves_both_deadlines_and_one_that_comes_too_late_moves_none(
+    ledger: Ledger, add: Callable[..., Any], clock: Clock
+) -> None:
+    add("q1", "r1", identity_verified=False)
+    ledger.extend("q1", "complex", clock.forward(days=1))
+    clock.forward(days=9)
+    request = ledger.admit("q1")
+    assert (request.due_at, request.extended_to) == (date(2026, 4, 13), date(2026, 6, 12))  # 12 April is a Sunday
+    add("q2", "r2")
+    clock.forward(days=40)
+    ledger.move("q2", "identity_unverified")  # asked on 21 April, after the month was over
+    clock.forward(days=5)
+    assert ledger.admit("q2").due_at == date(2026, 4, 2) and ledger.statistics()["late"] == 1
+    add("q3", "r3", identity_verified=False, regulation="ccpa", received_at=clock.now)
+    before = ledger.get_request("q3")
+    clock.forward(days=20)
+    after = ledger.admit("q3")
+    assert (after.due_at, after.acknowledge_by) == (before.due_at, before.acknowledge_by)
+
+
 def test_an_extension_counts_once_and_in_time(ledger: Ledger, add: Callable[..., Any], clock: Clock) -> None:
     add("q1", "r1")
     with pytest.raises(UsageError, match="before the first deadline"):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import START
+from conftest import START, behind
 
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.lifecycle import IllegalMove
+from expunge.compliance.models import metadata
 from expunge.compliance.pseudonym import Pseudonymizer
 
 RUN = ("planned", "unlearning", "verified", "promoted", "purged")
@@ -35,12 +36,12 @@ def test_the_guard_names_the_records_of_a_table_that_no_training_may_see(
     assert guard["erased_at"] == START.isoformat() and guard["request_id"] == "q1"
 
 
-def test_another_key_matches_nothing(ledger: Ledger, add: Callable[..., Any], tmp_path: Path) -> None:
+def test_another_key_matches_nothing(ledger: Ledger, add: Callable[..., Any], where: str | Path) -> None:
     add("q1", "r1")
     ledger.admit("q1")
-    with Ledger.open(tmp_path / "ledger.db", Pseudonymizer(bytes(32))) as stranger:
+    with Ledger.open(where, Pseudonymizer(bytes(32))) as stranger:
         assert not stranger.is_quarantined("r1")
-    with Ledger.open(tmp_path / "ledger.db", Pseudonymizer(bytes(32), [bytes(range(32))])) as rotated:
+    with Ledger.open(where, Pseudonymizer(bytes(32), [bytes(range(32))])) as rotated:
         assert rotated.quarantined_among(["r1", "r2"]) == {"r1"}
 
 
@@ -90,8 +91,8 @@ def test_only_records_in_quarantine_can_be_erased(ledger: Ledger, add: Callable[
         ledger.mark_erased("q1")
 
 
-def test_no_id_and_no_identity_ever_stands_in_clear_in_the_file(
-    ledger: Ledger, add: Callable[..., Any], tmp_path: Path
+def test_no_id_and_no_identity_ever_stands_in_clear_in_the_ledger(
+    ledger: Ledger, add: Callable[..., Any], where: str | Path, tmp_path: Path
 ) -> None:
     record, person = "record-zebra-4711", "zebra@example.org"
     add("q1", record, "record-lion-1", subject_identity=person, details={"kind": "person"})
@@ -105,6 +106,9 @@ def test_no_id_and_no_identity_ever_stands_in_clear_in_the_file(
     ledger.audit_record(record)
     ledger.export_chain(tmp_path / "chain.jsonl")
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    with behind(where) as connection:
+        rows = [connection.execute(table.select()).all() for table in metadata.tables.values()]
+    content += repr(rows).encode()
     for secret in (record, person, "zebra", "record-lion"):
         assert secret.encode() not in content and secret.encode("utf-16-le") not in content
     assert ledger.pseudonymizer.record(record).encode() in content

@@ -122,15 +122,17 @@ def test_a_run_killed_at_any_write_goes_on_and_does_nothing_twice(tmp_path: Path
 
 
 @pytest.mark.parametrize("lives", range(1, 40, 3))
-def test_one_kill_anywhere_leaves_one_story(tmp_path: Path, pseudonymizer: Pseudonymizer, lives: int) -> None:
-    with Ledger.open(tmp_path / "ledger.db", pseudonymizer, clock=Clock()) as ledger:
+def test_one_kill_anywhere_leaves_one_story(
+    where: str | Path, tmp_path: Path, pseudonymizer: Pseudonymizer, lives: int
+) -> None:
+    with Ledger.open(where, pseudonymizer, clock=Clock()) as ledger:
         take_in(ledger)
     try:
-        with Ledger.open(tmp_path / "ledger.db", pseudonymizer, clock=FatalClock(lives)) as ledger:
+        with Ledger.open(where, pseudonymizer, clock=FatalClock(lives)) as ledger:
             delete(ledger, tmp_path)
     except Killed:
         pass
-    with Ledger.open(tmp_path / "ledger.db", pseudonymizer, clock=Clock()) as ledger:
+    with Ledger.open(where, pseudonymizer, clock=Clock()) as ledger:
         delete(ledger, tmp_path)
         kinds = [kind for kind, _, _ in story(ledger)]
         once = {"run.started": 1, "tombstones.added": 1, "request.erased": 2, "certificate.issued": 2}

@@ -68,7 +68,9 @@ def test_a_time_that_the_clocks_skip_or_show_twice_is_named() -> None:
     skipped, twice = table.oddities(START)
     assert skipped == "2026-03-29 02:00 does not exist in Europe/Berlin: that run starts at Sun 2026-03-29 03:00 CEST."
     assert twice == "2026-10-25 02:00 comes twice in Europe/Berlin: it runs once, at Sun 2026-10-25 02:00 CEST."
-    assert Timetable("0 2 * * *", "UTC").oddities(START) == Timetable("30 3 * * *", "Europe/Berlin").oddities(START) == []
+    assert (
+        Timetable("0 2 * * *", "UTC").oddities(START) == Timetable("30 3 * * *", "Europe/Berlin").oddities(START) == []
+    )
 
 
 @pytest.mark.parametrize(

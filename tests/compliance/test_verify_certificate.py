@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Case
+from conftest import Case
 
 from expunge.compliance.certificate import (
     envelope_bytes,
@@ -25,10 +21,6 @@ from expunge.compliance.certificate import (
 )
 from expunge.compliance.verify import verify_certificate
 from expunge.compliance.verify.command import main
-
-VERIFY = ROOT / "expunge" / "compliance" / "verify"
-ALLOWED = {"cryptography", *sys.stdlib_module_names}
-LOADED_BY_CRYPTOGRAPHY = {"_cffi_backend", "cffi", "_openssl", "bcrypt"}
 
 
 def status_of(case: Case, name: str, **more: Any) -> str:
@@ -225,61 +217,3 @@ def test_the_command_prints_what_it_proves_and_what_it_does_not(case: Case, caps
     with pytest.raises(SystemExit) as usage:
         main(["--no-such-option"])
     assert usage.value.code == 2
-
-
-def alone(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-W", "error", *map(str, command)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_it_runs_alone_in_an_empty_folder(case: Case, tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    shutil.copytree(VERIFY, empty / "verify", ignore=shutil.ignore_patterns("__pycache__"))
-    for command in (
-        ["-m", "verify", case.certificate],
-        ["-I", "verify/__main__.py", case.certificate],
-        ["-I", "verify", case.certificate],
-    ):
-        done = alone(empty, *command)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.endswith("VERIFIED\n") and "NOT VERIFIED" not in done.stdout
-    content = bytearray(case.certificate.read_bytes())
-    content[100] ^= 1
-    case.certificate.write_bytes(content)
-    done = alone(empty, "-m", "verify", case.certificate)
-    assert done.returncode == 5 and str(case.certificate) in done.stdout
-    assert alone(empty, "-m", "verify", tmp_path / "none").returncode == 3
-    assert alone(empty, "-m", "verify").returncode == 2
-
-
-def test_alone_it_loads_nothing_but_the_standard_library_and_cryptography(case: Case, tmp_path: Path) -> None:
-    shutil.copytree(VERIFY, tmp_path / "empty" / "verify", ignore=shutil.ignore_patterns("__pycache__"))
-    before = alone(tmp_path, "-I", "-c", "import sys; print(*sys.modules)").stdout.split()
-    script = "import runpy, sys; sys.argv = ['verify', sys.argv[1]]\n"
-    script += "try: runpy.run_path('verify/__main__.py', run_name='__main__')\n"
-    script += "except SystemExit as end: print('exit', end.code)\nprint('modules', *sys.modules)"
-    done = alone(tmp_path / "empty", "-I", "-c", script, case.certificate)
-    assert "exit 0" in done.stdout, done.stderr
-    loaded = {name.split(".")[0] for name in done.stdout.rsplit("modules ", 1)[1].split()} - set(before)
-    assert loaded - ALLOWED - {"verify", *LOADED_BY_CRYPTOGRAPHY} == set()
-
-
-def test_its_source_imports_nothing_else() -> None:
-    for path in VERIFY.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names = {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                names = {(node.module or "").split(".")[0]}
-            else:
-                assert not isinstance(node, ast.ImportFrom) or node.level == 1, path
-                continue
-            assert names <= ALLOWED, path

@@ -13,12 +13,23 @@ HEAD = "0001"
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the tables behind `connection` to HEAD. The caller holds the write lock and commits."""
+    """Bring the tables behind `connection` to HEAD. The caller holds the write lock and commits.
+
+    Raises IntegrityError if the ledger names a revision that never was.
+    """
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
+
+    from expunge.errors import IntegrityError
 
     config = Config()
     # the options of Alembic are interpolated: a percent sign in a folder's name must be doubled
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise IntegrityError(
+            f"The ledger's table alembic_version was changed: {error}.", "Restore the ledger from a backup."
+        ) from error

@@ -5,5 +5,6 @@ certificate. Copy it anywhere and run `python -m verify CERTIFICATE`, or `python
 """
 
 from .check import Check, Verification, verify_certificate
+from .everything import Everything, verify_everything
 
-__all__ = ["Check", "Verification", "verify_certificate"]
+__all__ = ["Check", "Everything", "Verification", "verify_certificate", "verify_everything"]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .canonical import Malformed
 from .envelope import is_signed, key_id, open_envelope, read_public_key
-from .ledger_file import read_ledger
+from .ledger_check import LEDGER, check_certificate, is_whole, load_facts
+from .ledger_file import LedgerFacts
+from .outcome import NOT_FOUND, Check, Verification
 from .statement import read_statement
 
-OK, USAGE, NOT_FOUND, INTEGRITY = 0, 2, 3, 5
-PASSED, FAILED, SKIPPED = "passed", "failed", "not checked"
+__all__ = ["Check", "Verification", "verify_certificate"]
 
 MAX_CERTIFICATE_BYTES = 256 * 1024 * 1024
 PUBLIC_KEY = "keys/certificate.pub.pem"
-LEDGER = "ledger.db"
 
 NEVER_PROVED = (
     "That no other copy of the records, or of a model that saw them, exists outside what the run could reach.",
@@ -27,62 +25,13 @@ NEVER_PROVED = (
     "That storage media hold no remains: removing a file is Clear in the words of NIST SP 800-88, not Purge.",
 )
 
-
-@dataclass(frozen=True)
-class Check:
-    """One check: passed, failed or not checked, and why."""
-
-    name: str
-    status: str
-    words: str
-
-
-@dataclass
-class Verification:
-    """The outcome.
-
-    `exit_code`: 0 nothing failed, 5 something does not match, 3 a named file is missing, 2 wrong usage.
-    """
-
-    path: str
-    checks: list[Check] = field(default_factory=list)
-    proves: list[str] = field(default_factory=list)
-    does_not_prove: list[str] = field(default_factory=list)
-    statement: dict[str, Any] | None = None
-    exit_code: int = OK
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing failed."""
-        return self.exit_code == OK
-
-    def passed(self, name: str, words: str, proves: str = "") -> None:
-        """Note a check that passed, and what follows from it."""
-        self.checks.append(Check(name, PASSED, words))
-        if proves:
-            self.proves.append(proves)
-
-    def failed(self, name: str, words: str, exit_code: int = INTEGRITY) -> None:
-        """Note a check that failed; the first failure gives the exit code, an integrity failure before all others."""
-        self.checks.append(Check(name, FAILED, words))
-        if self.exit_code == OK or exit_code == INTEGRITY:
-            self.exit_code = exit_code
-
-    def skipped(self, name: str, words: str, does_not_prove: str) -> None:
-        """Note a check that could not be made, and what therefore stays open."""
-        self.checks.append(Check(name, SKIPPED, words))
-        self.does_not_prove.append(does_not_prove)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "certificate": self.path,
-            "ok": self.ok,
-            "exit_code": self.exit_code,
-            "checks": [vars(check) for check in self.checks],
-            "proves": self.proves,
-            "does_not_prove": self.does_not_prove,
-        }
+# The verifier's own words, whatever the certificate says of itself.
+WEAKER = {
+    "pool": "That the model is like one retrained without the records: it was compared with a pool of models trained "
+    "earlier, which is weaker evidence.",
+    "oracle-free": "That the model is like one retrained without the records: none was trained to compare with, which "
+    "is the weakest evidence.",
+}
 
 
 def verify_certificate(
@@ -106,24 +55,42 @@ def verify_certificate(
     state = Path(state_dir) if state_dir is not None else path.absolute().parent
     if state_dir is None and state.name == "certificates":
         state = state.parent
-    content = _read(result, "certificate", path)
-    if content is None:
+    opened = check_signature(result, path, state, public_key)
+    if opened is None:
         return result
-    statement = _check_envelope(result, path, content, state, public_key)
-    if statement is None:
-        return result
-    result.statement = statement
-    predicate = statement["predicate"]
-    _check_file(result, "model", predicate["model"], model, state)
+    content, predicate = opened
+    check_file(result, "model", predicate["model"], model, state)
     if predicate.get("report"):
-        _check_file(result, "report", predicate["report"], None, state)
-    _check_ledger(result, path, content, predicate, ledger, state)
+        check_file(result, "report", predicate["report"], None, state)
+    place = Path(ledger) if ledger is not None else state / LEDGER
+    facts = load_facts(result, place, was_named=ledger is not None)
+    if facts is not None and is_whole(result, place, facts):
+        check_certificate(result, place, facts, path, content, predicate)
+    say_limits(result, predicate)
+    return result
+
+
+def check_signature(
+    result: Verification, path: Path, state: Path, public_key: str | Path | None
+) -> tuple[bytes, dict[str, Any]] | None:
+    """The file's bytes and the predicate in it, once the signature holds; None when something failed."""
+    content = _read(result, "certificate", path)
+    statement = None if content is None else _check_envelope(result, path, content, state, public_key)
+    if content is None or statement is None:
+        return None
+    result.statement = statement
+    return content, statement["predicate"]
+
+
+def say_limits(result: Verification, predicate: dict[str, Any]) -> None:
+    """Note what no check here can prove."""
     if predicate["interim"]:
         result.does_not_prove.append(
             "That the erasure is finished: this certificate is interim, and some artifacts are kept until a stated day."
         )
+    if predicate["guarantee"] == "empirical" and predicate["evidence_level"] in WEAKER:
+        result.does_not_prove.append(WEAKER[predicate["evidence_level"]])
     result.does_not_prove.extend(NEVER_PROVED)
-    return result
 
 
 def _read(result: Verification, name: str, path: Path) -> bytes | None:
@@ -147,7 +114,7 @@ def _check_envelope(
     except Malformed as error:
         result.failed("certificate", f"{path} is not an intact certificate: {error}. {restore}")
         return None
-    candidates = [Path(public_key)] if public_key is not None else _known_keys(state)
+    candidates = [Path(public_key)] if public_key is not None else known_keys(state)
     if not candidates:
         result.failed(
             "signature",
@@ -172,16 +139,21 @@ def _check_envelope(
         break
     else:
         names = ", ".join(str(candidate) for candidate in candidates)
-        result.failed("signature", f"{path} is not signed by {names}. Check the key, or do not rely on it.")
+        result.failed(
+            "signature",
+            f"{path} is not signed by {names}, but by an unknown key that calls itself {signer[:16]}. Check the key, "
+            "or do not rely on it.",
+        )
         return None
     try:
         statement = read_statement(payload)
     except Malformed as error:
         result.failed("statement", f"{path} is signed, but {error}. Ask its issuer.")
         return None
+    retired = "" if public_key is not None or candidate == state / PUBLIC_KEY else ", a retired one"
     result.passed(
         "signature",
-        f"signed by the key {signer[:16]} ({candidate}), every byte as it was signed",
+        f"signed by the key {signer[:16]}{retired} ({candidate}), every byte as it was signed",
         "The certificate is, to the last byte, what the holder of this key signed.",
     )
     if public_key is None:
@@ -192,20 +164,37 @@ def _check_envelope(
     return statement
 
 
-def _known_keys(state: Path) -> list[Path]:
+def known_keys(state: Path) -> list[Path]:
     """The current public key, then those of earlier rotations."""
     current = state / PUBLIC_KEY
     return [one for one in [current, *sorted(current.parent.glob("certificate.*.pub.pem"))] if one.is_file()]
 
 
-def _check_file(result: Verification, what: str, part: dict[str, Any], given: str | Path | None, state: Path) -> None:
+def check_file(
+    result: Verification,
+    what: str,
+    part: dict[str, Any],
+    given: str | Path | None,
+    state: Path,
+    facts: LedgerFacts | None = None,
+) -> None:
+    """Note whether the model or the report is the certified one.
+
+    With the `facts` of a ledger whose rows are at hand, a file may be missing only if a tombstone says so.
+    """
     stays_open = f"That the {what} at hand is the one of the certificate."
     if given is None and not part.get("path"):
         result.skipped(what, f"the certificate names no file; give it with --{what}", stays_open)
         return
     path = Path(given) if given is not None else state / part["path"]
     if given is None and not path.exists():
-        result.skipped(what, f"{path} is not there; the {what} was not checked", stays_open)
+        gone = facts.destroyed.get(part["sha256"]) if facts is not None else None
+        if gone is not None:
+            result.skipped(what, f"{path} was destroyed at {gone}, by the ledger's tombstones", stays_open)
+        elif facts is not None and facts.rows_checked:
+            result.failed(what, f"{path} is missing, and no tombstone says that it was destroyed. Restore it.")
+        else:
+            result.skipped(what, f"{path} is not there; the {what} was not checked", stays_open)
         return
     try:
         with path.open("rb") as file:
@@ -223,53 +212,3 @@ def _check_file(result: Verification, what: str, part: dict[str, Any], given: st
     result.passed(
         what, f"{path} has the digest of the certificate", f"The {what} is, byte for byte, the certified one."
     )
-
-
-def _check_ledger(
-    result: Verification,
-    path: Path,
-    content: bytes,
-    predicate: dict[str, Any],
-    given: str | Path | None,
-    state: Path,
-) -> None:
-    place = Path(given) if given is not None else state / LEDGER
-    if not place.is_file():
-        if given is not None:
-            result.failed("ledger", f"{place} does not exist. Check the path.", NOT_FOUND)
-        else:
-            stays_open = "That the certificate is on the ledger, and that the ledger's events are whole."
-            result.skipped("ledger", f"{place} is not there; give it with --ledger", stays_open)
-        return
-    try:
-        facts = read_ledger(place)
-    except (sqlite3.Error, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        result.failed("ledger", f"{place} is not a readable ledger: {error}. Restore it from a backup.")
-        return
-    restore = "Keep the file as evidence and restore the ledger from a backup."
-    if facts.first_bad_seq is not None:
-        result.failed("ledger", f"{place}: event {facts.first_bad_seq} is missing or was changed. {restore}")
-        return
-    if facts.changed_rows:
-        names = ", ".join(facts.changed_rows[:5]) + (", …" if len(facts.changed_rows) > 5 else "")
-        result.failed("ledger", f"{place}: rows were changed without an event: {names}. {restore}")
-        return
-    head, seq = predicate["ledger"]["head_hash"], predicate["ledger"]["seq"]
-    if facts.hashes.get(seq) != head:
-        result.failed(
-            "ledger", f"{place}: event {seq}, which the certificate builds on, is not in the chain. {restore}"
-        )
-        return
-    digest = hashlib.sha256(content).hexdigest()
-    on_record = facts.issued.get(digest)
-    if on_record is None or on_record["seq"] <= seq or on_record["request_id"] != predicate["request"]["id"]:
-        result.failed("ledger", f"{place}: {path} is not on record as issued for its request. Ask its issuer.")
-        return
-    rows = "its rows match them" if facts.rows_checked else "its rows are not in this export"
-    result.passed(
-        "ledger",
-        f"{place}: {facts.events} events in an unbroken chain, the certificate is event {on_record['seq']}; {rows}",
-        "The ledger's events are whole, and the certificate was issued where it says.",
-    )
-    if not facts.rows_checked:
-        result.does_not_prove.append("That the ledger's rows match its events: an export holds the events alone.")

@@ -70,6 +70,11 @@ def read_statement(payload: bytes) -> dict[str, Any]:
             raise Malformed(f"the predicate's {name} is missing or of the wrong kind")
     if predicate["guarantee"] not in ("exact", "certified", "empirical"):
         raise Malformed("the guarantee is none of exact, certified and empirical")
+    bound = predicate.get("bound")
+    if predicate["guarantee"] == "certified" and not (
+        isinstance(bound, dict) and all(isinstance(bound.get(name), (int, float)) for name in ("epsilon", "delta"))
+    ):
+        raise Malformed("the guarantee is certified without a bound")
     if predicate["scope"]["count"] != len(set(map(str, predicate["scope"]["record_pseudonyms"]))):
         raise Malformed("the number of records is not the number of pseudonyms")
     digests = [_digest(subject) for subject in statement.get("subject") or []]

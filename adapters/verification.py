@@ -1,0 +1,75 @@
+"""Does everything that this project's ledger vouches for still hold? Light: no ZenML, no DVC, no torch."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from adapters.ledger import URL_VARIABLE, open_ledger
+from adapters.project import Project
+from expunge.compliance.verify import Everything, verify_everything
+from expunge.errors import IntegrityError
+
+ANCHOR_VARIABLE = "EXPUNGE_LEDGER_ANCHOR"
+
+
+@contextmanager
+def ledger_file(project: Project) -> Iterator[Path]:
+    """The project's ledger as a file that the stand-alone verifier reads: itself, or for as long as this lasts an
+    export of its chain, where it is in PostgreSQL.
+    """
+    url = os.environ.get(URL_VARIABLE)
+    if not url:
+        yield project.ledger
+        return
+    if "://" not in url or url.startswith("sqlite"):
+        yield Path(str(make_url(url).database) if "://" in url else url)
+        return
+    with tempfile.TemporaryDirectory() as folder, open_ledger(project) as ledger:
+        path = Path(folder) / "chain.jsonl"
+        ledger.export_chain(path)
+        yield path
+
+
+def verify_project(project: Project, public_key: Path | None = None, anchor: Path | None = None) -> Everything:
+    """Check the ledger, the keys and every certificate; rows of a PostgreSQL ledger too, which no export holds.
+
+    `anchor`: a file of heads that was kept elsewhere; default: that of EXPUNGE_LEDGER_ANCHOR, if it is set.
+    """
+    if anchor is None and os.environ.get(ANCHOR_VARIABLE):
+        anchor = Path(os.environ[ANCHOR_VARIABLE])
+    with ledger_file(project) as place:
+        done = verify_everything(project.state, public_key=public_key, ledger=place, anchor=anchor)
+    if done.ledger.ok and place != project.ledger and os.environ.get(URL_VARIABLE, "").startswith("postgresql"):
+        try:
+            check_rows(project)
+            done.ledger.passed("rows", "PostgreSQL: every row is as its last event left it")
+        except IntegrityError as error:
+            done.ledger.failed("rows", str(error))
+    return done
+
+
+def check_rows(project: Project) -> str:
+    """Chain, rows and triggers of the ledger, in whatever database it is. Raises IntegrityError naming what changed."""
+    with open_ledger(project) as ledger:
+        ok, bad, _ = ledger.verify_chain()
+        if not ok:
+            raise IntegrityError(
+                f"The ledger's chain is broken: event {bad} is missing or was changed.", "Restore it from a backup."
+            )
+        if changed := ledger.verify_rows():
+            names = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+            raise IntegrityError(
+                f"Ledger rows were changed behind their events: {names}.", "Restore the ledger from a backup."
+            )
+        if gone := ledger.missing_guards():
+            raise IntegrityError(
+                f"Triggers that keep the ledger's events append-only are gone: {', '.join(gone)}.",
+                "Find out who removed them; restore the ledger from a backup.",
+            )
+        return f"chain of {ledger.head().seq} events is intact"
