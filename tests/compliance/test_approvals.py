@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from expunge.compliance.approval_words import in_words
-from expunge.compliance.approvals import approvals_of, notices_of, plan_digest
+from expunge.compliance.approvals import approvals_of, plan_digest
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.lifecycle import IllegalMove
 from expunge.errors import NotFoundError, UsageError
@@ -148,16 +147,11 @@ def test_runs_that_wait_for_nothing(ledger: Ledger, asked: Callable[..., str]) -
         ledger.decide(asked("run-1", "q1"), True, by=" ")
 
 
-def test_the_question_and_the_notices_hold_no_free_text(ledger: Ledger, asked: Callable[..., str], clock: Any) -> None:
+def test_the_question_is_one_paragraph(ledger: Ledger, asked: Callable[..., str]) -> None:
     run = asked("run-1", "q1")
     words = in_words(ledger.get_run(run), [ledger.get_request("q1")])
     assert words.startswith("1 request with 3 records, the first due 2026-04-02, from model digits 1: go back")
     assert "0.20 of a retraining" in words and "cannot be undone" in words
-    assert notices_of(ledger.get_request("q1")) == []
-    clock.forward(days=2)
-    ledger.extend("q1", "Ada has many records", clock.now + timedelta(0))
-    (notice,) = notices_of(ledger.get_request("q1"))
-    assert notice["kind"] == "extension" and notice["extended_to"] == "2026-06-02" and "Ada" not in str(notice)
 
 
 def test_heartbeats_are_kept_by_schedule(ledger: Ledger) -> None:
