@@ -13,11 +13,12 @@ import pytest
 HEAVY = ("zenml", "dvc", "torch", "pandas", "sklearn", "numpy", "evidently", "sqlalchemy")
 VERBS = (
     "demo", "init", "doctor", "status", "train", "score", "calibrate", "run", "plan", "forget", "evaluate", "verify",
-    "request", "run-due", "explain", "audit", "storage", "dashboard",
+    "request", "run-due", "schedule", "approve", "explain", "audit", "storage", "dashboard",
 )  # fmt: skip
 BELOW = (
     tuple(f"request {verb}" for verb in ("add", "list", "show"))
     + tuple(f"audit {noun}" for noun in ("record", "subject", "request", "model"))
+    + tuple(f"schedule {verb}" for verb in ("create", "list", "remove"))
     + ("storage move", "storage repair")
 )
 READ_HELP = """
