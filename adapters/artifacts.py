@@ -58,12 +58,20 @@ def load(version: Any) -> Any:
 
 def destroy(version: Any, run_id: str) -> None:
     """Delete the content and its pages from the artifact store; the version stays as a tombstone. Idempotent."""
+    mark_destroyed(version, run_id)
     client = Client()
     if client.active_stack.artifact_store.exists(version.uri):  # also what a backup brought back
         client.delete_artifact_version(version.id, delete_metadata=False, delete_from_artifact_store=True)
-    if is_destroyed(version):
-        return
-    note(version, {DESTROYED_AT: clock.now().isoformat(timespec="seconds"), DESTROYED_BY: run_id})
+
+
+def mark_destroyed(version: Any, run_id: str) -> None:
+    """Say that an artifact is destroyed, before anything of it is deleted.
+
+    A process that is killed in between leaves a mark that the next one goes by (`remains`), never an artifact that
+    looks whole and cannot be read.
+    """
+    if not is_destroyed(version):
+        note(version, {DESTROYED_AT: clock.now().isoformat(timespec="seconds"), DESTROYED_BY: run_id})
 
 
 def remove_records(version: Any, record_ids: Collection[str], run_id: str) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +64,9 @@ class CheckpointStore:
         """
         with self._recovered() as root:
             probe = f"probe-{os.getpid()}"
-            for remote in root.remotes:
-                path = remote.odb.fs.join(remote.odb.path, probe)
-                remote.write(path, b"expunge" * 1024)
-                remote.remove([path])
+            path = root.remote.odb.fs.join(root.remote.odb.path, probe)
+            root.remote.write(path, b"expunge" * 1024)
+            root.remote.remove([path])
             with disk_errors(self.project.dvc):
                 folder = Path(root.cache.path)
                 folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +86,9 @@ class CheckpointStore:
             pointer = root.pointer(stored.dvc_hash)
             folder = pointer.with_suffix("")
             new = set(stored.objects) - set(root.cached(stored.objects)) - root.held_remotely(stored.objects)
-            self._intend({"pointer": pointer.name, "known": pointer.exists(), "oids": sorted(new)})
+            self._intend(
+                {"pointer": pointer.name, "known": pointer.read_text() if pointer.exists() else "", "oids": sorted(new)}
+            )
             try:
                 with disk_errors(self.project.dvc):
                     drop_folder(pointer)
@@ -139,21 +140,24 @@ class CheckpointStore:
         with opened(self.project, self.storage) as root:
             return Path(root.cache.oid_to_path(md5))
 
-    def destroy(self, stored: StoredDirectory) -> list[str]:
+    def destroy(self, stored: StoredDirectory, needed: Collection[str] = ()) -> list[str]:
         """Remove the objects from the cache and the remote, except those that another trajectory holds too.
 
         Returns the names of the files that are left because of that (the same initial weights, say). Raises
         ExpungeError unless all others are gone; calling it again goes on where it stopped.
+
+        Args:
+            needed: objects of artifacts that stay. Two trainings of the same bytes are one directory here.
         """
         with self._recovered() as root:
             for pointer in root.pointers:
-                if stored.dvc_hash in pointer.read_text():
+                if root.directory_of(pointer) == stored.dvc_hash and stored.dvc_hash not in needed:
                     pointer.unlink()
             for checkout in self.project.work.glob(f"checkout-{stored.dvc_hash}*"):  # other processes' too
                 shutil.rmtree(checkout, ignore_errors=True)
-            needed = root.objects_named()
-            root.erase(set(stored.objects) - needed)
-            return sorted(name for name, md5 in stored.files.items() if md5 in needed)
+            staying = {*needed, *root.objects_named()}
+            root.erase(set(stored.objects) - staying)
+            return sorted(name for name, md5 in stored.files.items() if md5 in staying)
 
     def present(self, stored: StoredDirectory) -> list[str]:
         """Which of the objects exist, in the cache or in the remote, there as old versions or in part too."""
@@ -198,7 +202,9 @@ class CheckpointStore:
         pointer = self.project.dvc / FOLDER / plan["pointer"]
         drop_folder(pointer)
         root.sweep_partial()
-        if not plan["known"]:
+        if plan["known"]:  # whole again, if it was being written
+            pointer.write_text(plan["known"])
+        else:
             pointer.unlink(missing_ok=True)
         root.erase(set(plan["oids"]) - root.objects_named())
         self._journal.unlink()

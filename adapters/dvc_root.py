@@ -48,6 +48,8 @@ def opened(project: Project, wanted: StorageConfig | None = None) -> Iterator[Dv
             with disk_errors(project.dvc):
                 project.dvc.mkdir(parents=True, exist_ok=True)
                 Repo.init(str(project.dvc), no_scm=True).close()
+        # Left by a killed process, perhaps cut in half, which DVC never gets over. Ours is the lock that counts.
+        (project.dvc / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
         with Repo(str(project.dvc)) as repo:
             yield DvcRoot(project, repo, record)
 
@@ -128,7 +130,7 @@ class DvcRoot:
         held = remote.names()
         there = [o for o in oids if remote.odb.oid_to_path(o) in held]
         if there:
-            with disk_errors(self.project.dvc), remote.reaching():
+            with remote.reaching(self.project.dvc):
                 paths = [remote.odb.oid_to_path(o) for o in there]
                 self.cache.add(paths, remote.odb.fs, there, check_exists=False)
 
@@ -154,6 +156,10 @@ class DvcRoot:
         outs = [{"md5": oid, "nfiles": len(files), "hash": "md5", "path": pointer.stem}]
         pointer.write_text(yaml.safe_dump({"outs": outs}, sort_keys=False))
         self.describe(pointer, files)
+
+    def directory_of(self, pointer: Path) -> str:
+        """The directory object that a pointer names."""
+        return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
 
     def named(self, pointer: Path) -> tuple[str, dict[str, str]]:
         """The directory object that a pointer names, and md5 by file. Raises IntegrityError where these are lost."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from adapters.ledger import open_ledger, pseudonymizer
 from adapters.project import Project
+from adapters.turn import AtWork, turn
 from expunge.compliance.certificate import (
     key_id,
     load_or_create_signing_key,
@@ -69,31 +68,31 @@ def rotate(project: Project, of: str) -> Rotation:
     the old public key beside the new one. A rotation that a crash kept from the ledger is noted by the next one.
     Raises ExpungeError while a run is under way, UsageError for a key that cannot be used or comes from outside.
     """
-    lock = FileLock(project.lock("deletion"))
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
         # a process that runs knows the old keys only, and could not match what is named under a new one
+        with turn(wait=False):
+            return _rotate(project, of)
+    except AtWork as error:
         raise ExpungeError(
             "Requests are being answered in this project right now.", "Rotate the key when that is done."
         ) from error
-    try:
-        with open_ledger(project) as ledger:
-            _note(ledger, project, of)
-        before = _current(project, of)
-        if of == PSEUDONYM:
-            rotate_key(project.pseudonym_key)
-        else:
-            rotate_signing_key(project.signing_key)
-        with open_ledger(project) as ledger:
-            return _note(ledger, project, of, before) or Rotation(of, before, _current(project, of))
-    finally:
-        lock.release()
+
+
+def _rotate(project: Project, of: str) -> Rotation:
+    with open_ledger(project) as ledger:
+        _note(ledger, project, of)
+    before = _current(project, of)
+    if of == PSEUDONYM:
+        rotate_key(project.pseudonym_key)
+    else:
+        rotate_signing_key(project.signing_key)
+    with open_ledger(project) as ledger:
+        return _note(ledger, project, of, before) or Rotation(of, before, _current(project, of))
 
 
 def rotations(ledger: Ledger) -> list[dict[str, Any]]:
     """What the ledger knows of rotations: kind, before, after, at."""
-    return [{"at": e.at.isoformat(), **e.payload} for e in ledger.events() if e.kind == EVENT]
+    return [{"at": e.at.isoformat(), **e.payload} for e in ledger.events(kinds=(EVENT,))]
 
 
 def _note(ledger: Ledger, project: Project, of: str, before: str | None = None) -> Rotation | None:

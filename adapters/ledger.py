@@ -13,6 +13,7 @@ from adapters.project import Project, current_project
 from expunge.compliance.config import ComplianceConfig
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import Pseudonymizer, load_or_create_key
+from expunge.compliance.whole_file import write_whole
 from expunge.errors import UsageError
 
 URL_VARIABLE = "EXPUNGE_LEDGER_URL"
@@ -65,5 +66,5 @@ def write_epoch(project: Project | None = None) -> str:
         epoch = ledger.epoch()
         write_head(ledger, project)
     if not project.epoch_file.is_file() or project.epoch_file.read_text().strip() != epoch:
-        project.epoch_file.write_text(epoch + "\n")
+        write_whole(project.epoch_file, f"{epoch}\n".encode())
     return epoch

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from adapters.lineage import DECISIONS, PARTS, Lineage, Version, facts_of, prefixes_of, state_of
+from adapters.lineage import DECISIONS, PARTS, Lineage, Link, Version, facts_of, prefixes_of, state_of
 from expunge.reporting.lineage_page import LineageEdge, LineageNode, lineage_page
 
 _LABELS = {
@@ -14,6 +15,10 @@ _LABELS = {
     "gradient_norms": "gradient norms",
     "privacy_losses": "privacy losses",
 }
+_OF_REQUEST = (
+    "status", "regulation", "received_at", "due_at", "extended_to", "answered_at", "outcome", "refusal_ground",
+    "duplicate_of", "data_erased_at", "model_unlearned_at",
+)  # fmt: skip
 
 
 class _Graph:
@@ -44,45 +49,53 @@ class _Graph:
         self.edge(keys.get("gradient_norms"), keys.get("privacy_losses"))
         return keys
 
+    def request(self, request: dict[str, Any]) -> str:
+        facts = {name: str(request[name]) for name in _OF_REQUEST if request[name]}
+        kind = "request" if request["outcome"] in (None, "erased") else f"request, {request['outcome']}"
+        return self.node(request["id"], kind.replace("_", " "), request["id"], "present", facts)
 
-def page_of(found: Lineage) -> str:
-    """The lineage as one static page."""
+    def run(self, link: Link, found: Lineage) -> str:
+        """A deletion run, with what its purge destroyed beside the artifacts that are drawn, and what it kept."""
+        run_id = link.run["id"]
+        facts = {k: str(link.run[k]) for k in ("status", "method", "started_at", "stop_reason") if link.run[k]}
+        return self.node(run_id, "deletion run", f"{run_id} ({link.run['method'] or 'not planned'})", "present", facts)
+
+    def tombstones(self, link: Link, found: Lineage, before: dict[str, str]) -> None:
+        """What a run's purge destroyed beside the artifacts that are drawn, by kind, and what it kept and why."""
+        run_id = link.run["id"]
+        mine = [
+            stone
+            for stone in found.ledger["tombstones"]
+            if stone["run_id"] == run_id and "destroy_by" not in stone["details"]  # what is kept for a while: not here
+        ]
+        others = [s for s in mine if s["status"] == "destroyed" and s["name"] not in self.nodes]
+        for kind, count in sorted(Counter(stone["kind"] for stone in others).items()):
+            first = next(stone for stone in others if stone["kind"] == kind)
+            facts = {"destroyed_at": str(first["destroyed_at"]), "method": str(first["method"])}
+            if first["content_hash"]:
+                facts = {"content_hash": str(first["content_hash"]), **facts}
+            label = kind.replace("_", " ") + (f" ({count})" if count > 1 else "")
+            key = self.node(f"destroyed {run_id} {kind}", run_id, label, "destroyed", facts)
+            self.edge(before.get("training_records"), key)
+        kept = [s for s in mine if s["status"] == "kept"]
+        if kept:
+            reasons = {stone["kind"].replace("_", " "): str(stone["reason"]) for stone in kept}
+            key = self.node(f"kept {run_id}", run_id, f"kept: {len(reasons)} kinds", "kept", reasons)
+            self.edge(run_id, key)
+
+
+def page_of(found: Lineage, public_name: str) -> str:
+    """The lineage as one static page; its title has `public_name`, a pseudonym if it is of a record or a person."""
     graph = _Graph()
     for version in found.holders:
         graph.version(version)
+    for request in [*found.originals, *found.ledger["requests"]]:
+        graph.request(request)
     requests = {r["id"]: r for r in found.ledger["requests"]}
+    for request in requests.values():
+        graph.edge(request["duplicate_of"], request["id"], "repeated by")
     for link in found.links:
-        run_id = link.run["id"]
-        run = graph.node(
-            run_id, "deletion run", f"{run_id} ({link.run['method'] or 'not planned'})", "present",
-            {k: str(link.run[k]) for k in ("status", "method", "started_at", "stop_reason") if link.run[k]},
-        )  # fmt: skip
-        for request_id in link.run["details"].get("requests", []):
-            if request_id in requests:
-                request = requests[request_id]
-                facts = {k: str(request[k]) for k in ("status", "regulation", "received_at", "due_at", "outcome")}
-                graph.edge(graph.node(request_id, "request", request_id, "present", facts), run)
-        if link.before:
-            before = graph.version(link.before)
-            graph.edge(before.get("trajectory"), run)
-            graph.edge(before.get("privacy_losses"), run)
-        if link.after:
-            after = graph.version(link.after)
-            graph.edge(run, after.get("training_records"))
-            graph.edge(run, after.get("trajectory"))
-            for name in DECISIONS:
-                if artifact := link.after.parts.get(name):
-                    key = graph.node(
-                        str(artifact.id), run_id, name.replace("_", " "), state_of(artifact), facts_of(artifact)
-                    )
-                    graph.edge(run, key)
-            for certificate in found.ledger["certificates"]:
-                if certificate["run_id"] == run_id:
-                    key = graph.node(
-                        certificate["sha256"], certificate["request_id"], "certificate", "present",
-                        {"sha256": certificate["sha256"], "path": certificate["path"], "issued": certificate["at"]},
-                    )  # fmt: skip
-                    graph.edge(after.get("model"), key)
+        _draw_run(graph, link, found, requests)
     for prefix in prefixes_of(found):
         facts = {
             "steps": ", ".join(map(str, prefix.kept or prefix.destroyed)),
@@ -92,9 +105,43 @@ def page_of(found: Lineage) -> str:
         state = "kept" if prefix.kept else "destroyed"
         key = graph.node(f"prefix {prefix.run_id}", prefix.run_id, "rewind prefix, restricted", state, facts)
         graph.edge(prefix.run_id, key)
-    about = {"about": f"{found.kind} {found.name}", "requests": str(len(requests)), "runs": str(len(found.links))}
+    name = f"{found.kind} {public_name}"
+    about = {"about": name, "requests": str(len(requests)), "runs": str(len(found.links))}
+    if found.kind == "record":
+        about["held now by"] = ", ".join(v.label for v in found.holders) or "no model version"
+        about["held until a purge by"] = ", ".join(h.version for h in found.held) or "none that is known"
     events = [
         (e["at"], e["kind"] + (f" {e['request_id']}" if e["request_id"] else ""), e["run_id"] or "")
         for e in found.ledger["events"]
     ]
-    return lineage_page(f"Lineage of {found.kind} {found.name}", about, list(graph.nodes.values()), graph.edges, events)
+    return lineage_page(f"Lineage of {name}", about, list(graph.nodes.values()), graph.edges, events)
+
+
+def _draw_run(graph: _Graph, link: Link, found: Lineage, requests: dict[str, Any]) -> None:
+    run = graph.run(link, found)
+    before: dict[str, str] = {}
+    for request_id in link.run["details"].get("requests", []):
+        if request_id in requests:
+            graph.edge(request_id, run)
+    if link.before:
+        before = graph.version(link.before)
+        graph.edge(before.get("trajectory"), run)
+        graph.edge(before.get("privacy_losses"), run)
+    if link.after:
+        after = graph.version(link.after)
+        graph.edge(run, after.get("training_records"))
+        graph.edge(run, after.get("trajectory"))
+        for name in DECISIONS:
+            if artifact := link.after.parts.get(name):
+                label = name.replace("_", " ")
+                key = graph.node(str(artifact.id), run, label, state_of(artifact), facts_of(artifact))
+                graph.edge(run, key)
+        for certificate in found.ledger["certificates"]:
+            if certificate["run_id"] == run:
+                key = graph.node(
+                    certificate["sha256"], certificate["request_id"],
+                    "interim certificate" if certificate["interim"] else "certificate", "present",
+                    {"sha256": certificate["sha256"], "path": certificate["path"], "issued": certificate["at"]},
+                )  # fmt: skip
+                graph.edge(after.get("model"), key)
+    graph.tombstones(link, found, before)

@@ -99,6 +99,11 @@ def production(name: str | None = None) -> Any:
     )
 
 
+def has_served(model_version: Any | None) -> bool:
+    """Whether it was ever made the one that serves; a version that was never finished has no stage."""
+    return model_version is not None and model_version.stage in (PRODUCTION, ARCHIVED)
+
+
 def archive(model_version: Any) -> None:
     """Take a version out of service."""
     if model_version.stage != ARCHIVED:

@@ -57,8 +57,12 @@ class KeptPrefix:
 
     @cached_property
     def stored(self) -> StoredDirectory:
-        stored: StoredDirectory = artifacts.materializer_of(self.version).load_stored()
-        return stored
+        """Its objects: by its files, or by what the metadata kept of them where a backup brought back bytes alone."""
+        if artifacts.still_stored(self.version):
+            stored: StoredDirectory = artifacts.materializer_of(self.version).load_stored()
+            return stored
+        metadata = self.version.run_metadata
+        return StoredDirectory(str(metadata[_DVC_HASH]), {str(o): str(o) for o in metadata["objects"]})
 
     @property
     def words(self) -> str:
@@ -112,7 +116,7 @@ def lent_to(trajectory: Trajectory, prefix: RewindPrefix | None) -> Trajectory:
     return joined.at_directory(folder)
 
 
-def destroy(prefix: KeptPrefix) -> list[str]:
+def destroy(prefix: KeptPrefix, run_id: str) -> list[str]:
     """Destroy its bytes in the cache and the remote, then its manifest, then every working copy of them.
 
     Returns the files that another trajectory or prefix holds too. Can be called again after it was cut short.
@@ -120,7 +124,7 @@ def destroy(prefix: KeptPrefix) -> list[str]:
     shared = CheckpointStore().destroy(prefix.stored)
     for folder in workdir_copies(prefix):
         shutil.rmtree(folder, ignore_errors=True)
-    artifacts.destroy(prefix.version, prefix.run_id)
+    artifacts.destroy(prefix.version, run_id)
     return shared
 
 
@@ -180,43 +184,45 @@ def parts(run_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def but_for(listed: list[dict[str, Any]], run_id: str) -> list[dict[str, Any]]:
-    """A purge's list in which destroyed artifacts that share bytes with the run's prefix say so."""
+def listed(purged: list[dict[str, Any]], run_id: str) -> list[dict[str, Any]]:
+    """A purge's list with the prefix that the run left; what was destroyed but for its checkpoints says so."""
     prefix = left_by(run_id)
     if prefix is None:
-        return listed
+        return purged
     words = f"; but for its checkpoints that are listed as kept until {prefix.destroy_by}"
-    return [
+    said = [
         {**part, "method": part["method"] + words}
         if part["action"] == "destroyed" and part["kind"] in ("trajectory", KIND)
         else part
-        for part in listed
+        for part in purged
     ]
+    return [*said, *parts(run_id)]
 
 
-def tombstones(run_id: str) -> list[dict[str, Any]]:
-    """The ledger's rows for the same, with the objects of the store to look for at the end."""
+def record(run_id: str) -> None:
+    """Write on the ledger what a run left, with the objects of the store to look for at the end; idempotent."""
     prefix = left_by(run_id)
     if prefix is None:
-        return []
+        return
     by_step = {c.step: prefix.stored.files[c.file] for c in prefix.manifest.checkpoints}
-    return [
-        {
-            "kind": part["kind"],
-            "name": part["name"],
-            "content_hash": part["content_hash"],
-            "status": "kept",
-            "reason": part["reason"],
-            "run_id": run_id,
-            "details": {
-                "restricted": True,
-                "destroy_by": part["destroy_by"],
-                "requests": list(prefix.request_ids),
-                "object": by_step[int(part["name"].split()[-1])],
-            },
-        }
-        for part in parts(run_id)
-    ]
+    with open_ledger() as ledger:
+        ledger.add_tombstones(
+            {
+                "kind": part["kind"],
+                "name": part["name"],
+                "content_hash": part["content_hash"],
+                "status": "kept",
+                "reason": part["reason"],
+                "run_id": run_id,
+                "details": {
+                    "restricted": True,
+                    "destroy_by": part["destroy_by"],
+                    "requests": list(prefix.request_ids),
+                    "object": by_step[int(part["name"].split()[-1])],
+                },
+            }
+            for part in parts(run_id)
+        )
 
 
 def settle_tombstones(ledger: Ledger, method: str) -> int:
@@ -254,6 +260,11 @@ def objects_left(ledger: Ledger, request_id: str) -> list[str]:
     present = CheckpointStore().present(StoredDirectory(next(iter(wanted)), {o: o for o in wanted}))
     held = _held_objects() if present else frozenset()
     return sorted({f"{KIND} {wanted[o]}: object {o} still exists" for o in present if o not in held})
+
+
+def objects() -> set[str]:
+    """DVC objects of every prefix that is kept."""
+    return {o for prefix in kept() for o in prefix.stored.objects}
 
 
 def _held_objects() -> frozenset[str]:

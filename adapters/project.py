@@ -49,6 +49,11 @@ class Project:
         return self.state / "ledger.db"
 
     @property
+    def chain_note(self) -> Path:
+        """How far the ledger's chain was checked, and when."""
+        return self.state / "ledger.checked.json"
+
+    @property
     def pseudonym_key(self) -> Path:
         return self.state / "keys" / "pseudonym.key"
 

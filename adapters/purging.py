@@ -13,6 +13,7 @@ from adapters import artifacts, clock, model_registry, prefixes, step_logs, work
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
 from adapters.scoring import shards_of
+from expunge.errors import IntegrityError
 
 METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, NIST SP 800-88 Rev. 2)"
 ROWS_METHOD = "rows of the records taken out of a table that stays (Clear, NIST SP 800-88 Rev. 2)"
@@ -114,7 +115,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
                 found.append(Descendant(version, "has rows of the records, of a model that never saw them", rows=held))
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
-    unlawful = prefixes.unlawful(frozenset(pseudonyms))
+    unlawful = prefixes.unlawful(pseudonyms)
     return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
 
 
@@ -152,7 +153,7 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version))
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -182,8 +183,9 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
     for folder in shards_of({str(version.run_metadata.get("trajectory", ""))}):  # other processes' too
         shutil.rmtree(folder, ignore_errors=True)
     stored = stored or objects_of(version)
+    artifacts.mark_destroyed(version, run_id)
     if stored is not None:
-        shared = CheckpointStore().destroy(stored)
+        shared = CheckpointStore().destroy(stored, live_objects({version.id}))
     artifacts.destroy(version, run_id)
     return shared
 
@@ -260,8 +262,12 @@ def _trajectory(version: Any, why: str, digest: str) -> Descendant:
 def objects_of(version: Any) -> StoredDirectory | None:
     """A trajectory's DVC objects: by its manifest, else by what its metadata kept of it."""
     if artifacts.still_stored(version):
-        stored: StoredDirectory = _reader(version).load_stored()
-        return stored
+        try:
+            stored: StoredDirectory = _reader(version).load_stored()
+            return stored
+        except IntegrityError:
+            if not artifacts.is_destroyed(version):  # else a killed process has deleted a part of it
+                raise
     metadata = version.run_metadata
     return _as_directory(metadata.get("objects") or [metadata["dvc_hash"]]) if "dvc_hash" in metadata else None
 
@@ -275,6 +281,7 @@ def _as_directory(objects: Iterable[str]) -> StoredDirectory:
 def live_objects(but: Collection[Any] = ()) -> set[str]:
     """DVC objects of the trajectories that exist, but for those with one of these ids."""
     present = [v for v in artifacts.versions("trajectory", present_only=True) if v.id not in but]
+    present = [v for v in present if artifacts.still_stored(v)]  # else a killed purge was about to record its end
     return {o for version in present for o in _reader(version).load_stored().objects}
 
 

@@ -10,7 +10,6 @@ import json
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -45,7 +44,7 @@ def open_storage(project: Project, storage: StorageConfig) -> Remote:
     return open_remote(storage, folder_of(project, storage))
 
 
-def options_of(project: Project, storage: StorageConfig) -> dict[str, Any]:
+def options_of(project: Project, storage: StorageConfig) -> dict[str, str]:
     """What DVC's configuration says of it."""
     return dvc_options(storage, folder_of(project, storage))
 

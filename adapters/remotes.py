@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,8 +57,8 @@ class Remote(Protocol):
         """What is special about it, for `doctor`."""
         ...
 
-    def reaching(self) -> AbstractContextManager[None]:
-        """Errors of its odb inside this are raised as those of the other methods."""
+    def reaching(self, disk: Path | None = None) -> AbstractContextManager[None]:
+        """Errors of its odb inside this are raised as those of the other methods; `disk` is written to meanwhile."""
         ...
 
 
@@ -68,7 +69,7 @@ def open_remote(storage: StorageConfig, folder: Path) -> Remote:
     return FolderRemote(folder)
 
 
-def dvc_options(storage: StorageConfig, folder: Path) -> dict[str, Any]:
+def dvc_options(storage: StorageConfig, folder: Path) -> dict[str, str]:
     """The remote in DVC's own words, as in its configuration. Never a key."""
     if not storage.is_bucket:
         return {"url": str(folder)}
@@ -80,15 +81,27 @@ def dvc_options(storage: StorageConfig, folder: Path) -> dict[str, Any]:
         "connect_timeout": storage.connect_timeout,
         "read_timeout": storage.read_timeout,
     }
-    return {name: value for name, value in options.items() if value is not None}
+    return {name: str(value) for name, value in options.items() if value is not None}
 
 
-def _odb(options: dict[str, Any]) -> Any:
+def _odb(options: dict[str, str], **connection: Any) -> Any:
     from dvc.data_cloud import Remote as DvcRemote
     from dvc.fs import get_cloud_fs
 
     kind, config, path = get_cloud_fs({}, **options)
-    return DvcRemote("store", path, kind(**config), **config).odb
+    filesystem = kind(**config)
+    for section, values in connection.items():
+        filesystem.fs_args.setdefault(section, {}).update(values)
+    return DvcRemote("store", path, filesystem, **config).odb
+
+
+@lru_cache(maxsize=4)
+def _bucket_odb(storage: StorageConfig, environment: frozenset[tuple[str, str]]) -> Any:
+    """One connection for a process, as long as AWS's variables stay: making one takes a third of a second."""
+    # One more try, not DVC's twenty-five: a server that is down must be named in seconds.
+    odb = _odb(dvc_options(storage, Path()), config_kwargs={"retries": {"total_max_attempts": 2, "mode": "standard"}})
+    odb.fs.fs.retries = 1
+    return odb
 
 
 class FolderRemote:
@@ -133,8 +146,8 @@ class FolderRemote:
         return "a folder"
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
-        with disk_errors(self.folder):
+    def reaching(self, disk: Path | None = None) -> Iterator[None]:
+        with disk_errors(disk or self.folder):
             try:
                 yield
             except OSError as error:
@@ -159,9 +172,9 @@ class BucketRemote:
             import s3fs  # noqa: F401
         except ImportError:
             raise ExpungeError("An s3:// remote needs DVC's S3 part.", 'Install it: pip install ".[s3]".') from None
-        self.odb = _odb(dvc_options(storage, Path()))
-        # One more try, not DVC's twenty-five: a server that is down must be named in seconds.
-        self.odb.fs.fs_args.setdefault("config_kwargs", {})["retries"] = {"total_max_attempts": 2, "mode": "standard"}
+        with self.reaching():
+            variables = {(name, value) for name, value in os.environ.items() if name.startswith("AWS_")}
+            self.odb = _bucket_odb(storage, frozenset(variables))
 
     def read(self, name: str) -> bytes | None:
         key = self._key(self.path(name))
@@ -234,17 +247,12 @@ class BucketRemote:
     def _await(self, method: str, *arguments: Any, **parameters: Any) -> Any:
         from fsspec.asyn import sync
 
-        filesystem = self._connected()
+        filesystem = self.odb.fs.fs
         return sync(filesystem.loop, getattr(filesystem, method), *arguments, timeout=SECONDS, **parameters)
 
-    def _connected(self) -> Any:
-        filesystem = self.odb.fs.fs
-        filesystem.retries = 1
-        return filesystem
-
     @contextmanager
-    def reaching(self) -> Iterator[None]:
-        with bucket_errors(self.where):
+    def reaching(self, disk: Path | None = None) -> Iterator[None]:
+        with disk_errors(disk) if disk else nullcontext(), bucket_errors(self.where):
             yield
 
 
@@ -260,6 +268,8 @@ def bucket_errors(where: str) -> Iterator[None]:
     except (OSError, BotoCoreError, ClientError) as error:
         hint = "Nothing was recorded: run the command again when it answers."
         cause = _first_cause(error)
+        if cause is error and isinstance(error, OSError) and error.errno in REFUSALS:
+            raise  # of a disk here
         if isinstance(cause, NoCredentialsError | ProfileNotFound):
             what = "has no credentials here"
             hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, then run the command again."

@@ -11,8 +11,8 @@ from expunge.compliance.ledger import Ledger
 def requests_of(run_id: str) -> tuple[str, ...]:
     """Requests that a run works on, in the order of their deadline."""
     with open_ledger() as ledger:
-        wanted = set(ledger.get_run(run_id).details["requests"])
-        return tuple(r.id for r in ledger.list_requests() if r.id in wanted)
+        asked = [ledger.get_request(name) for name in ledger.get_run(run_id).details["requests"]]
+    return tuple(r.id for r in sorted(asked, key=lambda r: (r.deadline, r.received_at, r.id)))
 
 
 def records_of(request_ids: Iterable[str], candidates: Sequence[str]) -> dict[str, tuple[str, ...]]:

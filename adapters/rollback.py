@@ -37,7 +37,7 @@ def _roll_back(wanted: str | None, name: str) -> tuple[str, str]:
         (v for v in model_registry.all_versions(chosen.model.name) if v.stage == model_registry.PRODUCTION), None
     )
     with open_ledger() as ledger:
-        asked = [e for e in ledger.events() if e.kind in (STARTED, DONE)]
+        asked = ledger.events(kinds=(STARTED, DONE))
         started = asked[-1] if asked and asked[-1].kind == STARTED else None
         if before is not None and before.id == chosen.id:
             if started is None or started.payload["to"] != checked.label:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from adapters.running import running
 from expunge.errors import ExpungeError
 
 _failure: list[BaseException] = []
@@ -101,7 +102,8 @@ def run_pipeline(
             for module in ("zenml", "dvc", "evidently"):
                 warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
             warnings.simplefilter("ignore", ResourceWarning)
-            response = configured(*arguments, **parameters)
+            with running():
+                response = configured(*arguments, **parameters)
     except ExpungeError:
         raise
     except Exception as error:

@@ -95,7 +95,7 @@ def repair(project: Project, known: Iterable[StoredDirectory]) -> Repaired:
         ours = holder_of(remote) == root.record.id
         if not ours:
             take(remote, root.record.id, empty=False)
-        named = {root.named(pointer)[0] for pointer in root.pointers}
+        named = {root.directory_of(pointer) for pointer in root.pointers}
         for stored in known:
             if stored.dvc_hash not in named:
                 root.write_pointer(stored.dvc_hash, stored.files)

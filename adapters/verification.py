@@ -10,8 +10,10 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from adapters import clock
 from adapters.ledger import URL_VARIABLE, open_ledger
 from adapters.project import Project
+from expunge.compliance.chain_check import check_all
 from expunge.compliance.verify import Everything, verify_everything
 from expunge.errors import IntegrityError
 
@@ -57,7 +59,7 @@ def verify_project(project: Project, public_key: Path | None = None, anchor: Pat
 def check_rows(project: Project) -> str:
     """Chain, rows and triggers of the ledger, in whatever database it is. Raises IntegrityError naming what changed."""
     with open_ledger(project) as ledger:
-        ok, bad, _ = ledger.verify_chain()
+        ok, bad, _ = check_all(ledger, project.chain_note, clock.now())
         if not ok:
             raise IntegrityError(
                 f"The ledger's chain is broken: event {bad} is missing or was changed.", "Restore it from a backup."

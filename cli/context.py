@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from adapters.project import Project
+    from expunge.data.config import DataSettings
     from expunge.settings import ProjectSettings
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file; default: what was trained last.")]
@@ -34,17 +35,27 @@ def project() -> Project:
 
 def settings(config: Path | None = None, overrides: list[str] | None = None) -> ProjectSettings:
     """Settings from -c, else those of the newest training, else the project's own, else the digits scenario."""
-    from adapters.project import CODE_ROOT
     from expunge.settings import load_settings
+
+    return load_settings(_settings_file(config), overrides or [])
+
+
+def data_settings(config: Path | None = None) -> DataSettings:
+    """The `data` section of the settings alone: which records there are is known without loading what trains."""
+    from expunge.data.config import load_data_section
+
+    return load_data_section(_settings_file(config))
+
+
+def _settings_file(config: Path | None) -> Path:
+    from adapters.project import CODE_ROOT
 
     found = project()
     if config is not None:
         places = [config, found.root / config, CODE_ROOT / config]
-        path = next((place for place in places if place.is_file()), config)
-    else:
-        places = [found.active_settings, found.own_settings, CODE_ROOT / "configs" / "digits.yaml"]
-        path = next(place for place in places if place.is_file())
-    return load_settings(path, overrides or [])
+        return next((place for place in places if place.is_file()), config)
+    places = [found.active_settings, found.own_settings, CODE_ROOT / "configs" / "digits.yaml"]
+    return next(place for place in places if place.is_file())
 
 
 def start() -> None:

@@ -21,6 +21,7 @@ from cli import (
     models,
     projects,
     purging,
+    queue,
     requests,
     scheduling,
     serving,
@@ -52,7 +53,7 @@ def _global_options(
 
 
 MODULES = (
-    demo, projects, training, unlearning, evaluating, evidence, requests, due, approving, scheduling, statistics,
+    demo, projects, training, unlearning, evaluating, evidence, requests, queue, due, approving, scheduling, statistics,
     explaining, purging, models, audit, ledger, serving, keys, storage,
 )  # fmt: skip
 for module in MODULES:

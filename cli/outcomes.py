@@ -49,6 +49,11 @@ def show_outcomes(rows: Sequence[Any]) -> None:
         if row.fallback:
             output.line(f"{row.request}: {row.fallback}")
         output.line(f"{row.request}: certificate {state / row.certificate}")
+        if row.status == "purged":
+            output.line(
+                f"{row.request}: interim, the request stays open: checkpoints that saw its records are kept until the"
+                " date that the certificate names, restricted to starting later rewinds; `expunge run-due` ends that."
+            )
     for report in sorted({row.report for row in rows}):
         output.line(f"Report: {state / report}")
 

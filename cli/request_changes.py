@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, project, settings
+from cli.context import Config, Json, data_settings, project
 
 Id = Annotated[str, typer.Argument(help="The request's id.", metavar="REQUEST")]
 At = Annotated[str | None, typer.Option("--at", help="When it was, as 2026-03-31T22:00:00+02:00; default: now.")]
@@ -75,7 +75,7 @@ def confirm(
     if subject is not None:
         from pipelines.intake import confirm_as
 
-        confirm_as(settings(config), found, request_id, subject)
+        confirm_as(data_settings(config), found, request_id, subject)
     _change(request_id, json, lambda ledger: ledger.confirm(request_id, moment))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, project, settings
+from cli.context import Config, Json, data_settings, project
 
 SHOWN = 100
 """Lines of a receipt on a screen."""
@@ -42,7 +42,7 @@ def import_files(
     if len(failed) == len(read):  # the data are not needed to say so
         done = [Imported(name, error=error) for name, error in failed.items()]
     else:
-        done = import_requests(settings(config), found, read)
+        done = import_requests(data_settings(config), found, read)
     _show_imported(done, controller(found).timezone, json)
     errors = [one.error for one in done if one.error is not None]
     if errors:
@@ -61,11 +61,15 @@ def export(
 
     timezone = controller(found).timezone
     with open_ledger(found) as ledger:
-        asked = request_ids or [request.id for request in ledger.list_requests()]
-        documents = [
-            status_document(ledger.get_request(one), timezone, ledger.request_records(one), ledger.certificates(one))
-            for one in asked
-        ]
+        requests = [ledger.get_request(one) for one in request_ids] if request_ids else ledger.list_requests()
+        counts, issued = ledger.record_counts(), ledger.certificates()
+    certificates: dict[str, list[Any]] = {}
+    for one in issued:
+        certificates.setdefault(one.request_id, []).append(one)
+    documents = [
+        status_document(request, timezone, counts.get(request.id), certificates.get(request.id, ()))
+        for request in requests
+    ]
     output.as_json(documents[0] if request_ids and len(request_ids) == 1 else documents)
 
 

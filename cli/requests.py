@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, project, settings
+from cli.context import Config, Json, data_settings, project
 
 app = typer.Typer(help="Deletion requests: take in, list, change, answer.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Take in one deletion request. The same request twice changes nothing."""
-    chosen = settings(config)
+    chosen = data_settings(config)
     found = project()
     from pipelines.intake import add_request
 
@@ -50,24 +50,36 @@ def add(
 @app.command("list")
 def list_requests(
     status: Annotated[str | None, typer.Option("--status", help="Only those in this state.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="So many a page; 0: all. Default: 50, with --json all.")
+    ] = None,
+    page: Annotated[int, typer.Option("--page", min=1, help="Which page of them.")] = 1,
     json: Json = False,
 ) -> None:
-    """All requests, by deadline."""
+    """Requests that are owed an answer, by deadline, then those answered, the newest answer first."""
     found = project()
     from adapters.ledger import open_ledger
 
+    # a table is for people, a page at a time; what a script reads must not end early without its asking
+    size = (50 if limit is None and not json else limit) or None
     with open_ledger(found) as ledger:
-        rows = ledger.list_requests(status)
+        rows = ledger.page_of_requests(status, limit=size, skip=(page - 1) * (size or 0))
+        counts = ledger.counts_by_status()
     if json:
         output.as_json([row.to_dict() for row in rows])
         return
+    every = sum(counts.values()) if status is None else counts[rows[0].status] if rows else 0
     if not rows:
-        output.line("No requests." if status is None else f"No requests are {status}.")
+        words = "No requests." if status is None else f"No requests are {status}."
+        output.line(words if page == 1 else f"No requests on page {page}.")
         return
     shown = [
         (r.id, r.status, r.regulation, f"{r.received_at:%Y-%m-%d}", r.deadline, r.outcome or "", _owed(r)) for r in rows
     ]
     output.table("Requests", ("request", "status", "regulation", "received", "due", "outcome", "still owed"), shown)
+    left = every - (page - 1) * (size or 0) - len(rows)
+    if left > 0:
+        output.line(f"… {left} more: --page {page + 1}, or --limit 0 for all.")
 
 
 @app.command("show")

@@ -48,12 +48,14 @@ def repair(json: Json = False) -> None:
     """Mark the remote as this project's, fill it from the cache, and remove what no trajectory needs."""
     found = project()
     start()
-    from adapters import artifacts, storage_moves
+    from adapters import artifacts, prefixes, storage_moves
     from expunge.errors import IntegrityError
 
     known = [
         artifacts.materializer_of(version).load_stored()
-        for version in artifacts.versions("trajectory", present_only=True)
+        for kind in ("trajectory", prefixes.KIND)
+        for version in artifacts.versions(kind, present_only=True)
+        if artifacts.still_stored(version)
     ]
     done = storage_moves.repair(found, known)
     if json:

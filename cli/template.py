@@ -27,6 +27,8 @@ training:
   noise: {convention: mean_gradient, sigma: 0.02}
 evaluation:
   gating: [influence]
+# storage:                       # a second copy of every checkpoint, beside the project unless this says where
+#   remote: s3://bucket/prefix   # or a folder; keys come from AWS's environment variables and files
 """
 
 RECORDS = '''\

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import output
-from cli.context import Config, Json, Set, refuse_unwritable, settings, start
+from cli.context import Config, Json, Set, project, refuse_unwritable, settings, start
 from cli.evidence_table import show_evidence
 
 Records = Annotated[
@@ -50,7 +50,7 @@ def plan(
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Price the forgetting of records against retraining; changes nothing."""
+    """Price the forgetting of records against retraining; nothing is changed. `expunge queue` goes by these prices."""
     refuse_unwritable(page)
     chosen = settings(config, [*(overrides or []), *_planning(method, target, max_cost)])
     spec = set_spec or _open_requests()
@@ -65,10 +65,13 @@ def plan(
 
         page.write_text(plan_page(made), encoding="utf-8")
         output.say(f"Page: {page}")
+    words = "" if set_spec else _queue_words(made, noted=not (method or target or max_cost or overrides))
     if json:
         output.as_json(made.model_dump(mode="json"))
         return
     _show_plan(made)
+    if words:
+        output.line(words)
 
 
 def forget(
@@ -129,6 +132,17 @@ def _open_requests() -> str:
             "There is no open request to plan for.", "Add one, or name records: `expunge plan hardest:0.05`."
         )
     return "requests:" + ",".join(due)
+
+
+def _queue_words(made: Any, noted: bool) -> str:
+    """Note the prices for `expunge queue`, unless options made them other than a run's; returns its forecast."""
+    from adapters.ledger import open_ledger
+    from adapters.queue import queue_of
+
+    with open_ledger() as ledger:
+        if noted:
+            ledger.record_prices(made.model_dump(mode="json"))
+        return queue_of(project(), ledger).words
 
 
 def _prepare(chosen: Any) -> None:

@@ -12,19 +12,11 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from expunge.compliance.config import ComplianceConfig
+from expunge.data.config import DataSettings
 from expunge.errors import NotFoundError, UsageError, nearest
 from expunge.storage import StorageConfig
 from expunge.training.config import Strict, TrainingConfig
 from expunge.unlearning.plan import MethodName
-
-
-class DataSettings(Strict):
-    """name: a loader or "package.module:function". held_out: share kept out of training, by a hash of record ids."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-    held_out: float = Field(default=0.2, gt=0, lt=1)
-    split_seed: int = 0
 
 
 class ModelSettings(Strict):

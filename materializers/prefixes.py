@@ -71,6 +71,7 @@ class RewindPrefixMaterializer(ArtifactMaterializer):
             "for_trajectory": data.trajectory,
             "parents": list(data.parents),
             "dvc_hash": self._stored.dvc_hash,
+            "objects": sorted(self._stored.files.values()),
             "checkpoints": len(data.checkpoints),
             "bytes": sum(c.size for c in data.checkpoints),
         }

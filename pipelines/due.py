@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from adapters import model_registry, workdir
+from adapters import clock, model_registry, remains, workdir
 from adapters.checkpoint_store import CheckpointStore
 from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
@@ -20,6 +20,7 @@ from adapters.scoring import scoring_options
 from adapters.turn import turn
 from expunge.compliance.approvals import APPROVED, CHANGES
 from expunge.compliance.ledger import Ledger
+from expunge.compliance.rows import DeletionRun
 from expunge.errors import GateFailed, NeedsApproval
 from expunge.settings import ProjectSettings
 from pipelines import approval
@@ -31,6 +32,7 @@ from pipelines.scoring import run_scoring
 
 WAITING = ("received", "accepted", "quarantined", "failed")
 UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
+UNTRAINED = "none"
 Say = Callable[[str], None]
 
 
@@ -90,6 +92,8 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     with open_ledger() as ledger:
         require_current(ledger)
+    remains.sweep()
+    with open_ledger() as ledger:
         resumed = _resume(ledger, settings, say)
     done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
     done += _carry_out_approved(settings, say, policy)
@@ -222,22 +226,34 @@ def _resume(
 ) -> list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]]:
     """Finish runs that were killed: what had promoted is completed, everything else starts over as a new run."""
     done: list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]] = []
-    for run in ledger.list_runs():
+    for run in ledger.runs_holding(UNDER_WAY):
         held = [r for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
         mine = tuple(r.id for r in held if r.status in UNDER_WAY)
         if not mine:
-            continue  # done, or all of it waits for a person, which is no interruption
+            if all(r.status != "awaiting_approval" for r in held):  # else it waits for a person: no interruption
+                _settle(ledger, run)
+            continue
         if run.status == INTERIM:
             continue
+        if run.method == UNTRAINED:
+            for request_id in mine:
+                _answer_untrained(request_id)
+            continue
         mine += tuple(r.id for r in held if r.status == "awaiting_approval")  # killed while it moved them on
-        if run.status in ("promoted", "purged") or model_registry.find(settings.model.registered_as, run.id):
+        made = model_registry.find(settings.model.registered_as, run.id)
+        if run.status in ("promoted", "purged") or model_registry.has_served(made):
             say(f"{run.id} had promoted its model when it was interrupted: completing it.")
+            if run.status != "purged":
+                ledger.update_run(run.id, status="promoted", model_version_after=model_registry.label(made))
             for request_id in mine:
                 if ledger.get_request(request_id).status == "verified":
                     ledger.move(request_id, "promoted", run.id)
             finished = run_pipeline(completion_pipeline, "completion", run.id, settings)
+            workdir.release()
             done.append((mine, ((run.id, finished),)))
             continue
+        if made is not None:
+            remains.discard(made, run.id)
         say(f"{run.id} was interrupted: its requests are planned again.")
         for request_id in mine:
             if ledger.get_request(request_id).status in ("unlearning", "verified"):
@@ -248,19 +264,31 @@ def _resume(
     return done
 
 
+def _settle(ledger: Ledger, run: DeletionRun) -> None:
+    """A run was killed just before it said how it ended; none of its requests is under way."""
+    if run.status in ("promoted", "purged") or (run.method == UNTRAINED and run.status == "started"):
+        if all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):
+            ledger.update_run(run.id, status="closed", finished_at=clock.now())
+    elif run.status in ("started", "planned", "unlearning", "verified"):
+        ledger.update_run(run.id, status="interrupted")
+
+
 def _answer_untrained(request_id: str) -> None:
     """A request whose records the model that serves never saw is closed at once: what an older model or a table still
     holds of them is destroyed, and they stay out of every later training.
+
+    Killed anywhere in between, it goes on from there.
     """
     run_id = f"none-{request_id}"
     with open_ledger() as ledger:
         pseudonyms = {r.record_pseudonym for r in ledger.request_records(request_id)}
     purge_records(pseudonyms, (), run_id)
     with open_ledger() as ledger:
-        ledger.add_run(run_id, status="closed", method="none", details={"requests": [request_id]})
+        ledger.add_run(run_id, method=UNTRAINED, details={"requests": [request_id]})
         for status in ("planned", "unlearning", "verified", "promoted"):
             ledger.move(request_id, status, run_id)
         ledger.move(request_id, "purged", run_id)
         ledger.mark_erased(request_id, run_id)
         ledger.move(request_id, "closed", run_id, outcome="not_in_training")
+        ledger.update_run(run_id, status="closed", finished_at=clock.now())
     write_epoch()

@@ -17,8 +17,8 @@ from expunge.data import load_records
 from expunge.errors import ExpungeError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from expunge.data.config import DataSettings
     from expunge.data.record_table import RecordTable
-    from expunge.settings import ProjectSettings
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Imported:
 
 
 def add_request(
-    settings: ProjectSettings,
+    data: DataSettings,
     project: Project,
     record_ids: Sequence[str],
     subject: str | None,
@@ -45,7 +45,7 @@ def add_request(
     """
     if not record_ids and not subject:
         raise UsageError("The request names neither records nor a person.", "Give --record ID or --subject PERSON.")
-    table = load_records(settings.data.name, settings.data.options)
+    table = load_records(data.name, data.options)
     with open_ledger(project) as ledger:
         named = list(dict.fromkeys(record_ids))
         erased = [r for r in named if r not in table.position and ledger.is_quarantined(r)]
@@ -89,13 +89,13 @@ def read_files(
 
 
 def import_requests(
-    settings: ProjectSettings, project: Project, read: Mapping[str, list[Incoming] | ExpungeError]
+    data: DataSettings, project: Project, read: Mapping[str, list[Incoming] | ExpungeError]
 ) -> list[Imported]:
     """Take in what `read_files` found: each file in one transaction, all of its requests or none.
 
     The data are loaded once. Whoever and whatever they do not know is answered so, on record.
     """
-    people = _people(load_records(settings.data.name, settings.data.options))
+    people = _people(load_records(data.name, data.options))
     done = []
     with open_ledger(project) as ledger:
         for file, found in read.items():
@@ -110,13 +110,13 @@ def import_requests(
     return done
 
 
-def confirm_as(settings: ProjectSettings, project: Project, request_id: str, subject: str) -> Request:
+def confirm_as(data: DataSettings, project: Project, request_id: str, subject: str) -> Request:
     """Say which of several people an ambiguous request means; it still waits for the confirmation itself.
 
     Of the records that the request names only those of that person stay in it; if it names none, all of theirs are
     meant. Raises as `Ledger.identify`.
     """
-    people = _people(load_records(settings.data.name, settings.data.options))
+    people = _people(load_records(data.name, data.options))
     with open_ledger(project) as ledger:
         asked = {record.record_pseudonym for record in ledger.request_records(request_id)}
         owned = people.records_of(subject)

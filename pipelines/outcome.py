@@ -45,15 +45,21 @@ class Outcome:
 
 
 def outcomes(settings: ProjectSettings, request_ids: tuple[str, ...] | None = None) -> list[Outcome]:
-    """Rows of the closed requests named (default: all), in the order of their deadline."""
+    """Rows of the requests named (default: all) that have a certificate, in the order of their deadline.
+
+    One whose certificate is interim is not closed yet: its status says so.
+    """
     with open_ledger() as ledger:
-        requests = [r for r in ledger.list_requests() if request_ids is None or r.id in request_ids]
+        named = ledger.list_requests() if request_ids is None else [ledger.get_request(r) for r in request_ids]
+        requests = sorted(named, key=lambda r: (r.deadline, r.received_at, r.id))
         rows = []
         for request in requests:
-            if request.run_id is None or request.status != "closed":
+            if request.run_id is None or request.status not in ("closed", "purged"):
                 continue
             run = ledger.get_run(request.run_id)
             certificates = ledger.certificates(request.id)
+            if request.status == "purged" and not certificates:  # killed before it was certified
+                continue
             version = model_registry.find(settings.model.registered_as, request.run_id)
             if version is None:
                 continue

@@ -87,7 +87,7 @@ def _end(prefix: KeptPrefix, reason: str, say: Say) -> None:
         for model in artifacts.versions("model", present_only=True):
             if model.run_metadata.get("trajectory") == version.run_metadata.get("trajectory"):
                 artifacts.destroy(model, prefix.run_id)
-    prefixes.destroy(prefix)
+    prefixes.destroy(prefix, prefix.run_id)
     words = f"Destroyed the {count} restricted checkpoints that {prefix.run_id} left ({requests}): {reason}"
     say(f"{words}; {late} day(s) late." if late else f"{words}.")
 
@@ -95,25 +95,35 @@ def _end(prefix: KeptPrefix, reason: str, say: Say) -> None:
 def _close_waiting(say: Say) -> tuple[str, ...]:
     """The final certificate and the answer of every request on which no prefix is kept any more."""
     closed: list[str] = []
+    faults: list[ExpungeError] = []
     with open_ledger() as ledger:
         prefixes.settle_tombstones(ledger, purging.METHOD)
         held = {request for prefix in prefixes.kept() for request in prefix.request_ids}
         for run_id in sorted({r.run_id for r in ledger.list_requests("purged") if r.run_id}):
             ready = sorted(waiting_requests(ledger, run_id) - held)
             for request_id in (r for r in ready if ledger.get_request(r).status == "purged"):
-                rescan = _rescan(ledger, request_id, run_id)
-                if rescan["found"]:
-                    raise IntegrityError(
-                        f"The scan after the prefix of {request_id} was destroyed still found:"
-                        f" {'; '.join(rescan['found'])}.",
-                        "The request stays open; run `expunge run-due` again once the stores can be written.",
-                    )
-                final_certificate(ledger, request_id, run_id, rescan, purging.METHOD)
-                closed.append(request_id)
+                try:
+                    _certify(ledger, request_id, run_id)
+                except ExpungeError as error:  # the others must not wait for this one
+                    faults.append(error)
+                else:
+                    closed.append(request_id)
             _close(ledger, run_id, say)
     if closed:
         write_epoch()
+    if faults:
+        raise faults[0]
     return tuple(closed)
+
+
+def _certify(ledger: Ledger, request_id: str, run_id: str) -> None:
+    rescan = _rescan(ledger, request_id, run_id)
+    if rescan["found"]:
+        raise IntegrityError(
+            f"The scan after the prefix of {request_id} was destroyed still found: {'; '.join(rescan['found'])}.",
+            "The request stays open; run `expunge run-due` again once the stores can be written.",
+        )
+    final_certificate(ledger, request_id, run_id, rescan, purging.METHOD)
 
 
 def _close(ledger: Ledger, run_id: str, say: Say) -> None:

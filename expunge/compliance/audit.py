@@ -59,6 +59,40 @@ class Audit(Runs):
         with self._read() as connection:
             return [Request.from_row(row) for row in connection.execute(query).mappings()]
 
+    def page_of_requests(self, status: str | None = None, *, limit: int | None = None, skip: int = 0) -> list[Request]:
+        """Requests that are owed an answer, by deadline, then those answered, the newest answer first; `limit` of them
+        after the first `skip`.
+
+        A long ledger is read no further than the page reaches.
+        """
+        table = models.request
+        wanted = set(Status) if status is None else {status_of(status)}
+        deadline = func.coalesce(table.c.extended_to, table.c.due_at)
+        owed = table.c.status.in_(sorted(wanted & OPEN))
+        answered = [table.c.answered_at.is_not(None)]
+        if wanted != set(Status):
+            answered.append(table.c.status.in_(sorted(wanted - OPEN)))
+        by_answer = (table.c.answered_at.desc(), table.c.id.desc())
+        rows: list[Any] = []
+        with self._read() as connection:
+            first = connection.execute(select(func.count()).select_from(table).where(owed)).scalar_one()
+            if wanted & OPEN and skip < first:
+                query = select(table).where(owed).order_by(deadline, table.c.received_at, table.c.id)
+                rows += connection.execute(query.offset(skip).limit(limit)).mappings()
+            left = None if limit is None else limit - len(rows)
+            if wanted - OPEN and left != 0:
+                query = select(table).where(*answered).order_by(*by_answer)
+                rows += connection.execute(query.offset(max(0, skip - first)).limit(left)).mappings()
+        return [Request.from_row(row) for row in rows]
+
+    def counts_by_status(self) -> dict[str, int]:
+        """How many requests stand where; every status is there."""
+        table = models.request
+        with self._read() as connection:
+            rows = connection.execute(select(table.c.status, func.count()).group_by(table.c.status))
+            found = {row[0]: row[1] for row in rows}
+        return {**{status.value: 0 for status in Status}, **found}
+
     def request_records(self, request_id: str) -> list[RequestRecord]:
         """The records of a request, by pseudonym. Raises NotFoundError."""
         table = models.request_record
@@ -66,6 +100,16 @@ class Audit(Runs):
         with self._read() as connection:
             self._request(connection, request_id)
             return [RequestRecord.from_row(row) for row in connection.execute(query).mappings()]
+
+    def record_counts(self) -> dict[str, dict[str, int]]:
+        """Request -> status of a record -> how many of the request's records have it, for every request with any."""
+        table = models.request_record
+        query = select(table.c.request_id, table.c.status, func.count()).group_by(table.c.request_id, table.c.status)
+        found: dict[str, dict[str, int]] = {}
+        with self._read() as connection:
+            for request_id, status, count in connection.execute(query.order_by(table.c.request_id, table.c.status)):
+                found.setdefault(request_id, {})[status] = count
+        return found
 
     def due_requests(
         self,
@@ -99,10 +143,18 @@ class Audit(Runs):
         return sorted(found, key=lambda due: (due.deadline, due.request.received_at, due.request.id))
 
     def events(
-        self, request_id: str | None = None, run_id: str | None = None, *, after: int = 0, limit: int | None = None
+        self,
+        request_id: str | None = None,
+        run_id: str | None = None,
+        *,
+        kinds: Collection[str] | None = None,
+        after: int = 0,
+        limit: int | None = None,
     ) -> list[Event]:
-        """Events of a request, of a run, or all, in the order of seq, from `after` on."""
+        """Events of a request, of a run, of some kinds, or all, in the order of seq, from `after` on."""
         query = select(models.event).where(models.event.c.seq > after).order_by(models.event.c.seq)
+        if kinds is not None:
+            query = query.where(models.event.c.kind.in_(sorted(kinds)))
         if request_id is not None:
             query = query.where(models.event.c.request_id == request_id)
         if run_id is not None:
@@ -110,15 +162,29 @@ class Audit(Runs):
         with self._read() as connection:
             return [Event.from_row(row) for row in connection.execute(query.limit(limit)).mappings()]
 
-    def head(self) -> Head:
-        """Seq and hash of the last event: write them down elsewhere, and a cut-off end of the chain shows."""
-        with self._read() as connection:
-            return chain.head_of(connection)
+    def head(self, at: int | None = None) -> Head:
+        """Seq and hash of the last event: write them down elsewhere, and a cut-off end of the chain shows.
 
-    def verify_chain(self) -> ChainCheck:
-        """Recompute every event's hash: (ok, first bad seq, hash of the last good event)."""
+        With `at`, of that event; its hash is empty where there is none.
+        """
         with self._read() as connection:
-            return chain.check(connection.execute(select(models.event).order_by(models.event.c.seq)).mappings())
+            if at is None:
+                return chain.head_of(connection)
+            found = connection.execute(select(models.event.c.hash).where(models.event.c.seq == at)).scalar()
+            return Head(at, found or "")
+
+    def verify_chain(self, *, after: Head | None = None, upto: int | None = None) -> ChainCheck:
+        """Recompute every event's hash: (ok, first bad seq, hash of the last good event).
+
+        `after`: trust the chain up to there. `upto`: go no further than this seq.
+        """
+        query = select(*chain.COLUMNS).order_by(models.event.c.seq)
+        if after is not None:
+            query = query.where(models.event.c.seq > after.seq)
+        if upto is not None:
+            query = query.where(models.event.c.seq <= upto)
+        with self._read() as connection, connection.execute(query.execution_options(yield_per=2000)) as rows:
+            return chain.check(rows.mappings(), after or Head(0, chain.GENESIS))
 
     def export_chain(self, path: str | os.PathLike[str]) -> str:
         """Write every event to a file that the stand-alone verifier reads in place of the ledger; returns its SHA-256.

@@ -27,6 +27,12 @@ GENESIS = "0" * 64
 EXPORT_FORMAT = "expunge-chain/1"
 HASHED = ("seq", "at", "kind", "request_id", "run_id", "payload", "previous_hash")
 
+COLUMNS = tuple(event.c[name] for name in (*HASHED, "hash"))
+
+# made once: to build a statement takes longer than to run it
+_LAST = select(event.c.seq, event.c.at, event.c.hash).order_by(event.c.seq.desc()).limit(1)
+_APPEND = insert(event)
+
 
 class ChainCheck(NamedTuple):
     """Whether every event is as it was written; the first that is not; the hash of the last good one."""
@@ -50,7 +56,7 @@ def event_hash(row: Mapping[Any, Any]) -> str:
 
 def head_of(connection: Connection) -> Head:
     """The last event's seq and hash; (0, 64 zeros) before the first."""
-    row = connection.execute(select(event.c.seq, event.c.hash).order_by(event.c.seq.desc()).limit(1)).first()
+    row = connection.execute(_LAST).first()
     return Head(row.seq, row.hash) if row else Head(0, GENESIS)
 
 
@@ -82,9 +88,7 @@ def append(
 
 def append_all(connection: Connection, entries: Iterable[Entry], *, now: datetime) -> list[dict[str, Any]]:
     """Append events of one moment, in their order, as `append` does; returns their rows."""
-    last = connection.execute(
-        select(event.c.seq, event.c.at, event.c.hash).order_by(event.c.seq.desc()).limit(1)
-    ).first()
+    last = connection.execute(_LAST).first()
     seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
     read = to_text(now)
     at = last.at if last is not None and read is not None and read < last.at else read
@@ -104,7 +108,7 @@ def append_all(connection: Connection, entries: Iterable[Entry], *, now: datetim
         row["hash"] = previous = event_hash(row)
         rows.append(row)
     if rows:
-        connection.execute(insert(event), rows)
+        connection.execute(_APPEND, rows)
     return rows
 
 
@@ -118,9 +122,11 @@ def export(rows: Iterable[Mapping[Any, Any]]) -> bytes:
     return b"".join(line + b"\n" for line in (first, *lines))
 
 
-def check(rows: Iterable[Mapping[Any, Any]]) -> ChainCheck:
-    """Walk event rows in the order of seq. A missing event is reported under its own seq."""
-    previous, expected = GENESIS, 1
+def check(rows: Iterable[Mapping[Any, Any]], after: Head = Head(0, GENESIS)) -> ChainCheck:
+    """Walk event rows in the order of seq, from the one after `after` on. A missing event is reported under its own
+    seq.
+    """
+    previous, expected = after.hash, after.seq + 1
     for row in rows:
         if row["seq"] != expected:
             return ChainCheck(False, expected, previous)

@@ -163,7 +163,9 @@ class Intake(Store):
             unknown = {
                 current
                 for current, names in aliases.items()
-                if current not in seen.erased and not any(name in new.known_record_pseudonyms for name in names)
+                if current not in seen.erased
+                and current not in seen.standing
+                and not any(name in new.known_record_pseudonyms for name in names)
             }
         row.update(self._first_state(new, [name for name in aliases if name not in unknown], person, seen))
         details = {**new.details, "content_sha256": self._content(new, row, self._pseudonyms.key_id)}

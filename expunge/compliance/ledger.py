@@ -27,6 +27,7 @@ from expunge.compliance.database import BUSY_SECONDS, needs_upgrade, open_engine
 from expunge.compliance.deadlines import local_date
 from expunge.compliance.intake import Added, Intake, NewRequest
 from expunge.compliance.moments import utc_now
+from expunge.compliance.prices import Pricing
 from expunge.compliance.pseudonym import Pseudonymizer
 from expunge.compliance.rows import DueRequest, Event, Request
 from expunge.compliance.scheduled import Scheduled
@@ -36,7 +37,7 @@ from expunge.errors import UsageError
 __all__ = ["Added", "ChainCheck", "DueRequest", "Event", "Head", "Ledger", "NewRequest", "Request"]
 
 
-class Ledger(Intake, Contact, Approvals, Scheduled):
+class Ledger(Intake, Contact, Approvals, Scheduled, Pricing):
     """One ledger, in SQLite or PostgreSQL. Open it with `Ledger.open`; close it, or use it as a context manager."""
 
     @classmethod

@@ -72,19 +72,24 @@ def check(new: NewRequest) -> None:
     _refuse_raw(new)
 
 
+def repeats(request_id: str, texts: Iterable[str], people: Iterable[str], records: Collection[str]) -> bool:
+    """Whether what is kept in the clear, an id and other texts, repeats a person or is a record id."""
+    clear = list(texts)
+    if not _UUID.fullmatch(request_id):  # a random id holds a short number by chance
+        clear.append(request_id)
+    words = [re.compile(rf"(?<![A-Za-z0-9]){re.escape(one)}(?![A-Za-z0-9])") for one in people]
+    return any(text in records or any(word.search(text) for word in words) for text in clear)
+
+
 def _refuse_raw(new: NewRequest) -> None:
     """The free fields must not carry what the pseudonyms hide."""
-    raw = set(new.record_ids)
-    texts = [dict(new.details), list(new.status_callback_urls)]
-    if not _UUID.fullmatch(new.request_id):  # a random id holds a short number by chance
-        texts.append(new.request_id)
-    person = new.subject_identity and re.compile(rf"(?<![A-Za-z0-9]){re.escape(new.subject_identity)}(?![A-Za-z0-9])")
-    for text in _texts(texts):
-        if text in raw or (person and person.search(text)):
-            raise UsageError(
-                f"Request {new.request_id} repeats the person or a record id in its details, callback or id.",
-                "The ledger keeps pseudonyms only: leave it out.",
-            )
+    people = {one for one in (new.subject_identity, *(new.named_identities or ())) if one}
+    texts = _texts([dict(new.details), list(new.status_callback_urls)])
+    if repeats(new.request_id, texts, people, set(new.record_ids)):
+        raise UsageError(
+            f"Request {new.request_id} repeats the person or a record id in its details, callback or id.",
+            "The ledger keeps pseudonyms only: leave it out.",
+        )
 
 
 def _texts(value: Any) -> Iterable[str]:

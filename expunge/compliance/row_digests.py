@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Select, Table, bindparam, select
 
 from expunge.compliance.canonical import sha256_of
 from expunge.compliance.models import (
@@ -36,6 +36,12 @@ GROUPS: tuple[tuple[str, Table, tuple[str, ...]], ...] = (
     ("meta", meta, ("key",)),
 )
 """Name of the group, its table, the columns that make its key."""
+
+# made once: to build a statement takes longer than to run it
+_ONE_GROUP = {
+    table.name: select(table).where(*(table.c[column] == bindparam(f"key_{column}") for column in columns))
+    for _, table, columns in GROUPS
+}
 
 
 def digests(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
@@ -66,8 +72,10 @@ def _digest(tables: Mapping[str, list[dict[str, Any]]]) -> str:
     return sha256_of({name: rows for name, rows in tables.items() if rows})
 
 
-def _rows(connection: Connection, table: Table, query: Select[Any]) -> list[dict[str, Any]]:
-    return _ordered(table, connection.execute(query).mappings())
+def _rows(
+    connection: Connection, table: Table, query: Select[Any], named: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    return _ordered(table, connection.execute(query, named).mappings())
 
 
 def _ordered(table: Table, rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
@@ -88,10 +96,8 @@ def _group_rows(connection: Connection, key: str) -> dict[str, list[dict[str, An
         if name != group:
             continue
         values = rest.split("/", len(columns) - 1)
-        query = select(table)
-        for column, value in zip(columns, values, strict=True):
-            query = query.where(table.c[column] == value)
-        found[table.name] = _rows(connection, table, query)
+        named = {f"key_{column}": value for column, value in zip(columns, values, strict=True)}
+        found[table.name] = _rows(connection, table, _ONE_GROUP[table.name], named)
     return found
 
 

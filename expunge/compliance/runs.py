@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from expunge.compliance import models
 from expunge.compliance.canonical import canonical_text, sha256_of
@@ -100,6 +100,24 @@ class Runs(Store):
             query = query.where(models.deletion_run.c.status == status)
         with self._read() as connection:
             return [DeletionRun.from_row(row) for row in connection.execute(query).mappings()]
+
+    def runs_holding(self, statuses: Collection[str]) -> list[DeletionRun]:
+        """Runs that hold a request in one of these states now, in the order of their start."""
+        run, request = models.deletion_run, models.request
+        held = select(request.c.run_id).where(request.c.status.in_(sorted(statuses)), request.c.run_id.is_not(None))
+        with self._read() as connection:
+            ids = sorted(set(connection.execute(held).scalars()))
+            query = select(run).where(run.c.id.in_(ids)).order_by(run.c.started_at, run.c.id)
+            return [DeletionRun.from_row(row) for row in connection.execute(query).mappings()]
+
+    def last_run(self) -> tuple[int, str | None]:
+        """How many runs there are, and the id and status of the one that started last, as a text."""
+        run = models.deletion_run
+        with self._read() as connection:
+            number = connection.execute(select(func.count()).select_from(run)).scalar_one()
+            newest = select(run.c.id, run.c.status).order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)
+            found = connection.execute(newest).first()
+        return number, f"{found.id} {found.status}" if found else None
 
     def add_tombstones(self, tombstones: Iterable[Mapping[str, Any]]) -> list[Tombstone]:
         """Record descendants, all or none: destroyed (with a method) or kept (with a reason).

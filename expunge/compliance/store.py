@@ -7,9 +7,10 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, insert, select, update
+from sqlalchemy import Connection, Engine, Select, Table, bindparam, insert, select, update
 
 from expunge.compliance import chain, deadlines, models
 from expunge.compliance.canonical import sha256_of
@@ -129,7 +130,7 @@ class Store:
 
     @staticmethod
     def _request(connection: Connection, request_id: str) -> Request:
-        row = connection.execute(select(models.request).where(models.request.c.id == request_id)).mappings().first()
+        row = connection.execute(_one(models.request, "id"), {"value": request_id}).mappings().first()
         if row is None:
             raise NotFoundError(
                 f"There is no request {request_id!r} in the ledger.", "List them: expunge request list."
@@ -138,4 +139,10 @@ class Store:
 
     @staticmethod
     def _row(connection: Connection, table: Table, key: str, value: str) -> Mapping[Any, Any] | None:
-        return connection.execute(select(table).where(table.c[key] == value)).mappings().first()
+        return connection.execute(_one(table, key), {"value": value}).mappings().first()
+
+
+@cache
+def _one(table: Table, key: str) -> Select[Any]:
+    """The row with this key; made once, for to build a statement takes longer than to run it."""
+    return select(table).where(table.c[key] == bindparam("value"))

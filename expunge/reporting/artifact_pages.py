@@ -89,7 +89,8 @@ def trajectory_page(manifest: Mapping[str, Any]) -> str:
         drawn.append(figure(curves([measured], "step", "noise s"), "Noise s on the sum of a batch's gradients."))
     state = (
         notice(
-            f"{plural(gone, 'checkpoint')} of {len(checkpoints)} were destroyed: only step and hash are left.", "plain"
+            f"{plural(gone, 'checkpoint')} of {len(checkpoints)} are no part of it: only step and hash are left.",
+            "plain",
         )
         if gone
         else notice(f"All {plural(len(checkpoints), 'scored checkpoint')} are stored.", "plain")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +67,9 @@ def lineage_page(
     )
     known = {node.id for node in nodes}
     loose = [edge for edge in edges if edge.source not in known or edge.target not in known]
-    graph = Markup(f'<div class="wide" tabindex="0">{drawing}</div>') if nodes else ""
+    # wider than the text where the window is: a lineage is long, and its ends belong on one screen
+    wide = f'<div class="wide broad" style="--drawn:{_drawn_width(drawing)}px" tabindex="0">{drawing}</div>'
+    graph = Markup(wide) if nodes else ""
     parts = [
         _summary(nodes),
         definitions(about),
@@ -86,6 +89,11 @@ def lineage_page(
         section("What happened", table(["when", "what", "who"], events, empty="No event is recorded.")),
     ]
     return page(title, parts, "Lineage: what was made from it, and what became of that")
+
+
+def _drawn_width(drawing: str) -> int:
+    found = re.search(r'\bwidth="(\d+)"', drawing)
+    return int(found.group(1)) if found else 0
 
 
 def _summary(nodes: Sequence[LineageNode]) -> str:

@@ -62,6 +62,8 @@ _RULES = """
 .expunge summary{cursor:pointer;font-weight:600}
 .expunge svg.plot{width:100%;max-width:520px;height:auto;display:block}
 .expunge svg.natural{display:block;max-width:none}
+@media screen and (min-width:1100px){.expunge .broad{width:min(var(--drawn),94vw);
+ margin-left:min(0px,calc(50% - min(var(--drawn),94vw)/2))}}
 .expunge svg.tile{border:1px solid var(--rule);display:block}
 .expunge svg text{font:12px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--ink)}
 .expunge svg .tick,.expunge svg .label{fill:var(--soft)}

@@ -50,7 +50,7 @@ class RequestDifficulty(Document):
     """One request's records: how many are in the training set, and how hard they are among all of it (percent).
 
     `spent`: the request's own loss curve, over the steps of the plan's; empty where the plan answers one request only,
-    and beyond the 12 largest.
+    and beyond the 12 largest. `alone_cost`: of a run for it alone, at least; None where the plan answers one only.
     """
 
     request_id: str
@@ -58,6 +58,7 @@ class RequestDifficulty(Document):
     percentile: float
     loss: float
     spent: tuple[float, ...] = ()
+    alone_cost: float | None = None
 
 
 class LossCurve(Document):

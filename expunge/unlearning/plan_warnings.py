@@ -85,29 +85,29 @@ def _bills(
     return found
 
 
-def one_by_one(
+def alone_costs(
     requests: Mapping[str, Sequence[str]],
     losses: PrivacyLosses,
     predictor: BudgetPredictor | None,
     settings: PlanningSettings,
-) -> float | None:
-    """What a run for each request would cost together, at least; None where there is only one request.
+) -> dict[str, float]:
+    """What a run for each request by itself would cost, at least; empty where there is only one that names a record.
 
     At least, for every run takes away checkpoints that the next one could go back to. Requests that name no record of
     the training set cost nothing, and those too small for the tests to see need retraining.
     """
-    named = [ids for ids in requests.values() if ids]
-    if len(named) < 2:
-        return None
-    if predictor is None:
-        return float(len(named))
-    visible = predictor.visible_size
-    return sum(
-        cheapest_cost(predictor, float(np.mean(losses.select(ids).total)), settings)
-        if visible is not None and len(ids) >= visible
-        else 1.0
-        for ids in named
-    )
+    if sum(bool(ids) for ids in requests.values()) < 2:
+        return {}
+    visible = None if predictor is None else predictor.visible_size
+
+    def alone(ids: Sequence[str]) -> float:
+        if not ids:
+            return 0.0
+        if predictor is None or visible is None or len(ids) < visible:
+            return 1.0
+        return cheapest_cost(predictor, float(np.mean(losses.select(ids).total)), settings)
+
+    return {name: alone(ids) for name, ids in requests.items()}
 
 
 def cheapest_cost(predictor: BudgetPredictor, mean_loss: float, settings: PlanningSettings) -> float:

@@ -13,7 +13,7 @@ from expunge.training import Trajectory
 from expunge.unlearning.candidates import PlanningSettings, make_candidates
 from expunge.unlearning.methods import Procedure
 from expunge.unlearning.plan import REWINDS, WITHOUT_LOOKS, Candidate, RequestDifficulty, UnlearningPlan
-from expunge.unlearning.plan_warnings import one_by_one, plan_warnings
+from expunge.unlearning.plan_warnings import alone_costs, plan_warnings
 from expunge.unlearning.predictor import BudgetPredictor
 from expunge.unlearning.rewind_starts import start_notes
 from expunge.unlearning.share_curve import loss_curve, request_curves
@@ -55,9 +55,10 @@ def make_plan(
     interval, note = _interval(chosen, candidates, predictor, settings.target, total)
     attempts = _attempts(chosen, candidates, settings.target, settings.max_cost)
     spent = request_curves(losses, requests, total)
+    alone = alone_costs(requests, losses, predictor, settings)
     return UnlearningPlan(
         model_version=model_version,
-        requests=tuple(_difficulty(r, ids, losses, spent.get(r, ())) for r, ids in requests.items()),
+        requests=tuple(_difficulty(r, ids, losses, spent.get(r, ()), alone.get(r)) for r, ids in requests.items()),
         forget_records=len(forget.record_ids),
         retain_records=retain_records,
         set_kind=forget.kind,
@@ -82,7 +83,7 @@ def make_plan(
             *plan_warnings(forget, requests, losses, predictor, chosen, settings),
             *start_notes(trajectory, chosen, predictor, settings.caution),
         ),
-        one_by_one_cost=one_by_one(requests, losses, predictor, settings),
+        one_by_one_cost=sum(alone.values()) if alone else None,
         alternatives=tuple(c for c in _shown(candidates) if c is not chosen),
         loss_curve=loss_curve(losses, forget.record_ids, total),
     )
@@ -187,7 +188,7 @@ def _attempts(chosen: Candidate, candidates: list[Candidate], target: float, max
 
 
 def _difficulty(
-    request_id: str, ids: Sequence[str], losses: PrivacyLosses, spent: tuple[float, ...]
+    request_id: str, ids: Sequence[str], losses: PrivacyLosses, spent: tuple[float, ...], alone_cost: float | None
 ) -> RequestDifficulty:
     return RequestDifficulty(
         request_id=request_id,
@@ -195,6 +196,7 @@ def _difficulty(
         percentile=float(np.mean(losses.percentile(ids))),
         loss=float(np.mean(losses.select(ids).total)),
         spent=spent,
+        alone_cost=alone_cost,
     )
 
 

@@ -23,6 +23,7 @@ def keep_prefix(unlearning_run: UnlearningRun, promotion: Facts, settings: Proje
     if unlearning_run.method not in REWINDS or unlearning_run.rewind_step is None:
         return
     if prefixes.left_by(run_id) is not None:  # before the process was killed
+        prefixes.record(run_id)
         return
     with open_ledger() as ledger:
         run = ledger.get_run(run_id)
@@ -40,8 +41,10 @@ def keep_prefix(unlearning_run: UnlearningRun, promotion: Facts, settings: Proje
         # A process that is killed between storing the bytes and recording the artifact leaves bytes that nothing names.
         ledger.update_run(run_id, details={INTENDED: True})
     version = save_artifact(made, prefixes.KIND, materializer=RewindPrefixMaterializer, tags=["restricted"])
-    if not wanted:
-        prefixes.destroy(prefixes.KeptPrefix(artifacts.hydrated(version)))
+    if wanted:
+        prefixes.record(run_id)
+    else:
+        prefixes.destroy(prefixes.KeptPrefix(artifacts.hydrated(version)), run_id)
 
 
 def _left_behind(

@@ -1,6 +1,7 @@
 """Draw the lineage as a page. The audited versions are inputs, so that they are nodes of this run's DAG.
 
-A version may lack some of them. ZenML leaves an input unloaded only for this exact annotation: None is no part of it.
+What a lineage lacks has `stand_in` in its place. ZenML leaves an input unloaded only for this exact annotation: None
+is no part of it, and no default is allowed.
 """
 
 from typing import Annotated
@@ -18,17 +19,18 @@ def publish_lineage(
     kind: str,
     name: str,
     run_ids: list[str],
+    request_ids: list[str],
     model_versions: list[str],
-    training_records_before: UnmaterializedArtifact = None,
-    trajectory_before: UnmaterializedArtifact = None,
-    model_before: UnmaterializedArtifact = None,
-    unlearning_plan: UnmaterializedArtifact = None,
-    unlearning_run: UnmaterializedArtifact = None,
-    evidence: UnmaterializedArtifact = None,
-    gate_decision: UnmaterializedArtifact = None,
-    training_records_after: UnmaterializedArtifact = None,
-    trajectory_after: UnmaterializedArtifact = None,
-    model_after: UnmaterializedArtifact = None,
+    training_records_before: UnmaterializedArtifact,
+    trajectory_before: UnmaterializedArtifact,
+    model_before: UnmaterializedArtifact,
+    unlearning_plan: UnmaterializedArtifact,
+    unlearning_run: UnmaterializedArtifact,
+    evidence: UnmaterializedArtifact,
+    gate_decision: UnmaterializedArtifact,
+    training_records_after: UnmaterializedArtifact,
+    trajectory_after: UnmaterializedArtifact,
+    model_after: UnmaterializedArtifact,
 ) -> Annotated[Report, "lineage"]:
-    found = lineage.of_runs(kind, name, run_ids, model_versions)
-    return Report(f"Lineage of {kind} {name}", page_of(found), {"kind": kind, "runs": len(run_ids)})
+    found = lineage.of_runs(kind, name, run_ids, model_versions, request_ids)
+    return Report(f"Lineage of {kind} {name}", page_of(found, name), {"kind": kind, "runs": len(run_ids)})

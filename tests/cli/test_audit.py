@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,12 +32,20 @@ def test_a_destroyed_record(demo: Any) -> None:
     shown = demo.house.run("audit", "record", record)
     _check_words(demo, shown.words)
     assert "no model version any more" in shown.out
+    assert f"held by digits-mlp 1 until {demo.version} destroyed it" in shown.out
+    assert "1 trajectory" in shown.out and "kept: " in shown.out
 
 
-def test_a_destroyed_record_as_json(demo: Any) -> None:
-    record = min(demo.erased[HARD])
-    found = demo.house.run("audit", "record", record, "--json").json()
+def test_a_destroyed_record_as_json_and_as_a_page(demo: Any, tmp_path: Path) -> None:
+    record, page = min(demo.erased[HARD]), tmp_path / "record.html"
+    found = demo.house.run("audit", "record", record, "--json", "--page", page).json()
     assert found["held_by"] == []
+    assert [(held["version"], held["run_id"]) for held in found["held_until_purged"]] == [
+        ("digits-mlp 1", demo.version)
+    ]
+    drawn = page.read_text()
+    assert all(hash_ in drawn for hash_ in _hashes(demo)) and "kept: " in drawn and record not in drawn
+    assert "evaluation outputs" in drawn and "held until a purge by" in drawn
     assert [request["id"] for request in found["requests"]] == [HARD]
     states = {
         (version["version"], part["name"]): part["state"]
@@ -74,7 +83,7 @@ def test_the_model_in_production(demo: Any) -> None:
 def test_the_model_of_the_deletion(demo: Any) -> None:
     shown = demo.house.run("audit", "model", demo.version)
     _check_words(demo, shown.words)
-    assert EASY in shown.out
+    assert EASY in shown.out and f"{HARD} ({len(demo.erased[HARD])} records)" in shown.out
     assert demo.house.run("audit", "model", "1", "--json").json()["model_versions"]
 
 

@@ -104,6 +104,52 @@ def test_an_ambiguous_identity_waits_for_a_person(ledger: Ledger, add: Callable[
     assert (request.status, request.outcome) == ("identity_unverified", "ambiguous_identity")
 
 
+def test_a_request_is_known_again_by_what_was_asked(ledger: Ledger) -> None:
+    """Not by what was found for it: the data change, and the source may drop what was erased."""
+    person = replace(NEW, record_ids=["r1", "r2"], named_records=())
+    ledger.add_requests([person])
+    assert not ledger.add_requests([replace(person, record_ids=["r1", "r2", "r3"])])[0].created
+    erase(ledger, "q1")
+    assert not ledger.add_requests([replace(person, record_ids=[])])[0].created
+    gone = ledger.add_requests([replace(person, request_id="q2", record_ids=[], known_record_pseudonyms=[])])[0].request
+    assert (gone.status, gone.outcome, gone.duplicate_of) == ("duplicate", "already_erased", "q1")
+    other = replace(person, request_id="q3", subject_identity="eve", record_ids=[], known_record_pseudonyms=[])
+    assert ledger.add_requests([other])[0].request.status == "not_found"
+
+
+def test_many_at_once_are_answered_as_one_after_another(tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    news = [
+        NewRequest(f"q{n}", f"p{n % 7}", [f"r{n % 5}", f"r{n % 3}"], "gdpr", START, known_record_pseudonyms=
+                   [pseudonymizer.record(f"r{k}") for k in range(4)], identity_verified=n % 11 > 0)
+        for n in range(40)
+    ]  # fmt: skip
+    answers = []
+    for name, batches in (("one", [[new] for new in news]), ("all", [news])):
+        with Ledger.open(tmp_path / f"{name}.db", pseudonymizer, clock=lambda: START) as ledger:
+            for batch in batches:
+                ledger.add_requests(batch)
+            answers.append([request.to_dict() for request in ledger.list_requests()])
+            assert ledger.verify_rows() == [] and ledger.verify_chain().ok
+    assert answers[0] == answers[1] and {one["status"] for one in answers[0]} >= {"received", "duplicate"}
+
+
+def test_every_conflict_of_a_batch_is_named_and_nothing_enters(ledger: Ledger) -> None:
+    ledger.add_requests([NEW, replace(NEW, request_id="q2", record_ids=["r7"])])
+    head = ledger.head()
+    wrong = [replace(NEW, record_ids=["r8"]), replace(NEW, request_id="q2"), replace(NEW, request_id="q3")]
+    with pytest.raises(UsageError, match="2 requests cannot be taken in") as refused:
+        ledger.add_requests(wrong)
+    assert "q1" in refused.value.message and "q2" in refused.value.message and "q3" not in refused.value.message
+    assert ledger.head() == head
+
+
+def test_a_short_name_may_occur_in_an_id_by_chance(ledger: Ledger) -> None:
+    new = replace(NEW, request_id="a7551968-d5d6-44b2-9831-815ac9017798", subject_identity="5")
+    assert ledger.add_requests([new, replace(NEW, request_id="case-15", subject_identity="9831")])[0].created
+    with pytest.raises(UsageError, match="repeats the person"):
+        ledger.add_requests([replace(NEW, request_id="case-9831", subject_identity="9831", record_ids=["r5"])])
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -193,3 +193,20 @@ def test_the_queue_is_ordered_by_deadline_and_late_ones_lead(
     soon = ledger.due_requests(within=timedelta(days=11))
     assert [one.request.id for one in soon] == ["early", "europe"]
     assert ledger.due_requests(statuses=["failed"]) == []
+
+
+def test_a_page_of_requests_is_a_piece_of_the_whole_list(ledger: Ledger, add: Callable[..., Any], clock: Clock) -> None:
+    for number in range(12):
+        add(f"q{number}", f"r{number}", received_at=START - timedelta(days=number))
+        clock.forward(hours=1)
+        if number % 3:
+            ledger.refuse(f"q{number}", "a")
+    every = [request.id for request in ledger.page_of_requests()]
+    assert every == ["q9", "q6", "q3", "q0", "q11", "q10", "q8", "q7", "q5", "q4", "q2", "q1"]
+    assert {request.id for request in ledger.list_requests()} == set(every)
+    for status, whole in ((None, every), ("refused", every[4:]), ("received", every[:4]), ("closed", [])):
+        for size in (1, 3, 5, 50):
+            pages = [ledger.page_of_requests(status, limit=size, skip=skip) for skip in range(0, 13, size)]
+            assert [request.id for page in pages for request in page] == whole
+    counts = ledger.counts_by_status()
+    assert (counts["received"], counts["refused"], counts["closed"], sum(counts.values())) == (4, 8, 0, 12)

@@ -32,6 +32,7 @@ def test_it_was_a_rewind_whose_prefix_is_gone(rewound: Any) -> None:
     (serving,) = rewound.versions("production")
     assert rewound.ledger("select method, attempt from deletion_run where id = ?", serving) == [("rewind", 1)]
     assert rewound.artifacts("trajectory")[-1]["facts"]["tombstones"] > 0
+    assert not rewound.artifacts("rewind_prefix") and rewound.ledger("select sum(interim) from certificate") == [(0,)]
 
 
 def test_four_scorings_at_once(rewound: Any) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from expunge.compliance.documents import fields
-from expunge.compliance.documents.incoming import Fault, Incoming
+from expunge.compliance.documents.incoming import Fault, Faults, Incoming
 from expunge.compliance.documents.json_lines import build, checkers
 from expunge.errors import nearest
 
@@ -18,7 +18,7 @@ LISTS = ("record_ids", "status_callback_urls")
 SEPARATOR = ";"
 
 
-def read_csv(content: str, now: datetime, faults: list[Fault]) -> Iterator[Incoming]:
+def read_csv(content: str, now: datetime, faults: Faults) -> Iterator[Incoming]:
     """The requests of a CSV text, in the order of their first row; what is wrong goes into `faults`."""
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     rows = _rows(reader, faults)
@@ -49,7 +49,7 @@ def read_csv(content: str, now: datetime, faults: list[Fault]) -> Iterator[Incom
     yield from merged.values()
 
 
-def _rows(reader: Any, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
+def _rows(reader: Any, faults: Faults) -> Iterator[tuple[int, list[str]]]:
     while True:
         try:
             cells = next(reader, None)
@@ -62,7 +62,7 @@ def _rows(reader: Any, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [cell.strip(" ") for cell in cells]
 
 
-def _columns(names: list[str], now: datetime, faults: list[Fault]) -> list[str] | None:
+def _columns(names: list[str], now: datetime, faults: Faults) -> list[str] | None:
     known = list(checkers(now))
     bad: list[Fault] = []
     for number, name in enumerate(names, 1):

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from expunge.compliance.deadlines import REGULATIONS
-from expunge.compliance.documents.incoming import Fault, Wrong
+from expunge.compliance.documents.incoming import Fault, Faults, Wrong
 from expunge.errors import nearest
 
 MAX_TEXT = 512
@@ -175,7 +175,7 @@ def checked(
     checkers: Mapping[str, Checker],
     required: Collection[str],
     place: str,
-    faults: list[Fault],
+    faults: Faults,
 ) -> dict[str, Any]:
     """The fields that are right, decoded; the others become faults."""
     found: dict[str, Any] = {}
@@ -194,7 +194,7 @@ def checked(
     return found
 
 
-def in_order(found: Mapping[str, Any], received: str, place: str, faults: list[Fault]) -> None:
+def in_order(found: Mapping[str, Any], received: str, place: str, faults: Faults) -> None:
     """A request cannot be received before it was submitted."""
     sent, came = found.get("submitted_time"), found.get(received)
     if sent is not None and came is not None and came < sent - SKEW:

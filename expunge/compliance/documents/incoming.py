@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from expunge.errors import UsageError
 
 MAX_LISTED = 20
+MAX_FAULTS = 1000
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,23 @@ class Wrong(Exception):
         self.what, self.remedy = what, remedy
 
 
+class TooMany(Exception):
+    """There are so many faults that the rest of the file is not looked at."""
+
+
+class Faults(list[Fault]):
+    """The faults found so far. Raises TooMany at MAX_FAULTS."""
+
+    def append(self, fault: Fault) -> None:
+        super().append(fault)
+        if len(self) >= MAX_FAULTS:
+            raise TooMany
+
+    def extend(self, faults: Iterable[Fault]) -> None:
+        for fault in faults:
+            self.append(fault)
+
+
 class Refused(UsageError):
     """A file that is not taken in. `faults` has all of them, the message the first few."""
 
@@ -65,5 +84,6 @@ class Refused(UsageError):
         listed = [f"  {fault}" for fault in faults[:MAX_LISTED]]
         if count > MAX_LISTED:
             listed.append(f"  and {count - MAX_LISTED} more")
-        head = f"{name}: {count} fault{'s' if count > 1 else ''}; nothing of it was taken in."
+        least = " or more" if count >= MAX_FAULTS else ""
+        head = f"{name}: {count}{least} fault{'s' if count > 1 else ''}; nothing of it was taken in."
         super().__init__("\n".join([head, *listed]), "Mend the file and import it again (formats: docs/intake.md).")

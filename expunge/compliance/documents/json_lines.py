@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from expunge.compliance.documents import fields, strict_json
-from expunge.compliance.documents.incoming import Fault, Incoming, Wrong
+from expunge.compliance.documents.incoming import Fault, Faults, Incoming, Wrong
+from expunge.compliance.new_request import repeats
 
 
 def checkers(now: datetime) -> dict[str, fields.Checker]:
@@ -25,7 +26,7 @@ def checkers(now: datetime) -> dict[str, fields.Checker]:
     }
 
 
-def read_json_lines(content: str, now: datetime, faults: list[Fault]) -> Iterator[Incoming]:
+def read_json_lines(content: str, now: datetime, faults: Faults) -> Iterator[Incoming]:
     """The requests of a text, one a line; what is wrong goes into `faults`."""
     for place, value in objects_by_line(content, faults):
         found = build(value, now, place, faults)
@@ -33,7 +34,7 @@ def read_json_lines(content: str, now: datetime, faults: list[Fault]) -> Iterato
             yield found
 
 
-def objects_by_line(content: str, faults: list[Fault]) -> Iterator[tuple[str, dict[str, Any]]]:
+def objects_by_line(content: str, faults: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and object of each line that is not blank."""
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip(" \t\r"):
@@ -48,7 +49,7 @@ def objects_by_line(content: str, faults: list[Fault]) -> Iterator[tuple[str, di
             yield place, value
 
 
-def sound(value: Any, place: str, faults: list[Fault]) -> bool:
+def sound(value: Any, place: str, faults: Faults) -> bool:
     """Whether a value is an object that can mean one thing only; else its faults are noted."""
     wrong = [Fault(place, "", one.what, one.remedy) for one in strict_json.problems(value)]
     if not wrong and not isinstance(value, dict):
@@ -57,7 +58,7 @@ def sound(value: Any, place: str, faults: list[Fault]) -> bool:
     return not wrong
 
 
-def build(raw: Mapping[str, Any], now: datetime, place: str, faults: list[Fault]) -> Incoming | None:
+def build(raw: Mapping[str, Any], now: datetime, place: str, faults: Faults) -> Incoming | None:
     """The request of one object or row; None if a fault was noted."""
     before = len(faults)
     found = fields.checked(raw, checkers(now), ("request_id",), place, faults)
@@ -66,14 +67,27 @@ def build(raw: Mapping[str, Any], now: datetime, place: str, faults: list[Fault]
     fields.in_order(found, "received_at", place, faults)
     if len(faults) > before:
         return None
-    return Incoming(
-        request_id=found["request_id"],
-        subjects=(found["subject_id"],) if "subject_id" in found else (),
-        record_ids=found.get("record_ids", ()),
-        regulation=found.get("regulation"),
-        received_at=found.get("received_at"),
-        submitted_time=found.get("submitted_time"),
-        identity_verified=found.get("identity_verified", True),
-        status_callback_urls=found.get("status_callback_urls", ()),
-        place=place,
+    return apart(
+        Incoming(
+            request_id=found["request_id"],
+            subjects=(found["subject_id"],) if "subject_id" in found else (),
+            record_ids=found.get("record_ids", ()),
+            regulation=found.get("regulation"),
+            received_at=found.get("received_at"),
+            submitted_time=found.get("submitted_time"),
+            identity_verified=found.get("identity_verified", True),
+            status_callback_urls=found.get("status_callback_urls", ()),
+            place=place,
+        ),
+        faults,
     )
+
+
+def apart(made: Incoming, faults: Faults) -> Incoming | None:
+    """The request, unless what the ledger keeps in the clear repeats the person or a record; then a fault is noted."""
+    for name, request_id, texts in (("id", made.request_id, ()), ("callback", "", made.status_callback_urls)):
+        if repeats(request_id, texts, made.subjects, set(made.record_ids)):
+            what = f"its {name} repeats the person or a record."
+            faults.append(Fault(made.place, "", what, "The ledger keeps pseudonyms only: use an opaque one."))
+            return None
+    return made

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from expunge.compliance.documents import fields, strict_json
-from expunge.compliance.documents.incoming import Fault, Incoming, Wrong
-from expunge.compliance.documents.json_lines import objects_by_line, sound
+from expunge.compliance.documents.incoming import Fault, Faults, Incoming, Wrong
+from expunge.compliance.documents.json_lines import apart, objects_by_line, sound
 
 IDENTITY_TYPES = (
     "controller_customer_id", "android_advertising_id", "android_id", "email", "fire_advertising_id",
@@ -25,9 +25,7 @@ _VERSION = re.compile(r"[12]\.[0-9]{1,3}(\.[0-9]{1,3})?")
 _REQUIRED = ("subject_request_id", "subject_request_type", "regulation", "submitted_time", "subject_identities")
 
 
-def read_opendsr(
-    content: str, now: datetime, faults: list[Fault], identity_types: Mapping[str, str]
-) -> Iterator[Incoming]:
+def read_opendsr(content: str, now: datetime, faults: Faults, identity_types: Mapping[str, str]) -> Iterator[Incoming]:
     """The requests of an OpenDSR text; what is wrong goes into `faults`."""
     for place, value in _objects(content, faults):
         found = _build(value, now, place, faults, identity_types)
@@ -35,7 +33,7 @@ def read_opendsr(
             yield found
 
 
-def _objects(content: str, faults: list[Fault]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects(content: str, faults: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
     lines = [line for line in content.split("\n") if line.strip(" \t\r")]
     if len(lines) > 1 and not content.lstrip(" \t\r\n").startswith("["):
         try:
@@ -59,7 +57,7 @@ def _objects(content: str, faults: list[Fault]) -> Iterator[tuple[str, dict[str,
 
 
 def _build(
-    raw: Mapping[str, Any], now: datetime, place: str, faults: list[Fault], identity_types: Mapping[str, str]
+    raw: Mapping[str, Any], now: datetime, place: str, faults: Faults, identity_types: Mapping[str, str]
 ) -> Incoming | None:
     before = len(faults)
     checkers = {
@@ -78,21 +76,24 @@ def _build(
     if len(faults) > before:
         return None
     subjects, records, unmatched = found["subject_identities"]
-    return Incoming(
-        request_id=found["subject_request_id"],
-        subjects=subjects,
-        record_ids=records,
-        regulation=found["regulation"],
-        received_at=found.get("received_time"),
-        submitted_time=found["submitted_time"],
-        status_callback_urls=found.get("status_callback_urls", ()),
-        unmatched=unmatched,
-        place=place,
+    return apart(
+        Incoming(
+            request_id=found["subject_request_id"],
+            subjects=subjects,
+            record_ids=records,
+            regulation=found["regulation"],
+            received_at=found.get("received_time"),
+            submitted_time=found["submitted_time"],
+            status_callback_urls=found.get("status_callback_urls", ()),
+            unmatched=unmatched,
+            place=place,
+        ),
+        faults,
     )
 
 
 def _identities(
-    value: Any, place: str, faults: list[Fault], identity_types: Mapping[str, str]
+    value: Any, place: str, faults: Faults, identity_types: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """(subject ids, record ids, how many identities nothing here can be compared with)."""
     if not isinstance(value, list) or not value:

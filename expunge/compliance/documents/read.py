@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from expunge.compliance.documents.csv_rows import read_csv
-from expunge.compliance.documents.incoming import Fault, Incoming, Refused
+from expunge.compliance.documents.incoming import Fault, Faults, Incoming, Refused, TooMany
 from expunge.compliance.documents.json_lines import read_json_lines
 from expunge.compliance.documents.opendsr import read_opendsr
 from expunge.errors import NotFoundError, UsageError, nearest
@@ -51,7 +52,7 @@ def read_documents(
     received; `identity_types` maps an OpenDSR identity type to "subject_id" or "record_id". Raises Refused with every
     fault; then none of its requests counts. Raises UsageError for an unknown format.
     """
-    faults: list[Fault] = []
+    faults = Faults()
     text = _text(content, faults)
     if text is None:
         raise Refused(name, tuple(faults))
@@ -63,7 +64,9 @@ def read_documents(
         requests = read_json_lines(text, now, faults)
     else:
         requests = read_opendsr(text, now, faults, types)
-    found = _each_once(requests, faults)
+    found: list[Incoming] = []
+    with suppress(TooMany):
+        found = _each_once(requests, faults)
     if not found and not faults:
         faults.append(Fault("", "", "holds no request.", "It may have been cut off: check its source."))
     if faults:
@@ -86,7 +89,7 @@ def format_of(name: str, text: str, given: str | None = None) -> str:
     return "opendsr" if start.startswith("[") or any(name in first for name in names) else "jsonl"
 
 
-def _text(content: bytes, faults: list[Fault]) -> str | None:
+def _text(content: bytes, faults: Faults) -> str | None:
     """The text of the bytes; None if a fault was noted."""
     if len(content) > MAX_BYTES:
         faults.append(Fault("", "", f"is larger than {MAX_BYTES // 2**20} MiB.", "Split it."))
@@ -108,7 +111,7 @@ def _text(content: bytes, faults: list[Fault]) -> str | None:
         return None
 
 
-def _each_once(requests: Iterable[Incoming], faults: list[Fault]) -> list[Incoming]:
+def _each_once(requests: Iterable[Incoming], faults: Faults) -> list[Incoming]:
     """The same request again is the same request; another content under its id is a fault."""
     found: dict[str, Incoming] = {}
     for one in requests:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from expunge.compliance.lifecycle import Status
-from expunge.compliance.rows import CertificateEntry, Request, RequestRecord
+from expunge.compliance.rows import CertificateEntry, Request
 
 API_VERSION = "2.0"
 _PENDING = (Status.RECEIVED, Status.IDENTITY_UNVERIFIED, Status.ACCEPTED)
@@ -38,16 +38,15 @@ def receipt(request: Request, timezone: str) -> dict[str, Any]:
 def status_document(
     request: Request,
     timezone: str,
-    records: Sequence[RequestRecord] = (),
+    records: Mapping[str, int] | None = None,
     certificates: Sequence[CertificateEntry] = (),
 ) -> dict[str, Any]:
-    """The OpenDSR status of a request; what OpenDSR has no field for stands under `extensions.expunge`.
+    """The OpenDSR status of a request with so many records in each state; what OpenDSR has no field for stands under
+    `extensions.expunge`.
 
     It names no person and no record. `controller_id` is the receiver's business and is not in it.
     """
-    counts: dict[str, int] = {}
-    for one in records:
-        counts[one.status] = counts.get(one.status, 0) + 1
+    counts = dict(records or {})
     own = {
         "status": request.status.value,
         "outcome": request.outcome,
@@ -61,14 +60,15 @@ def status_document(
         "records": dict(sorted(counts.items())),
         "certificates": [{"path": one.path, "sha256": one.sha256, "interim": one.interim} for one in certificates],
     }
+    sent = {} if request.submitted_time is None else {"submitted_time": _moment(request.submitted_time)}
     return {
         "api_version": API_VERSION,
         "subject_request_id": request.id,
         "subject_request_type": request.subject_request_type,
         "regulation": request.regulation,
-        "submitted_time": _moment(request.submitted_time),
+        **sent,
         **receipt(request, timezone),
-        "results_count": len(records) - counts.get("not_found", 0),
+        "results_count": sum(counts.values()) - counts.get("not_found", 0),
         "extensions": {"expunge": {name: value for name, value in own.items() if value is not None}},
     }
 
