@@ -71,6 +71,10 @@ def _scheduled(
     if now is not None:
         output.say(f"-- {clock.now():%Y-%m-%d %H:%M:%S} UTC")
         chosen = settings(config, overrides)
+        from adapters.turn import turn
+
+        with turn(wait=False):
+            pass  # is anybody at work? Asked before ZenML is loaded, and again when the turn is taken
         start()
         from adapters.approver import approver
         from pipelines.scheduled import run_scheduled
