@@ -11,6 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("approval")
 SMALL = {
+    "training": {"steps": 60, "checkpoints": 5},
     "calibration": {"bins": [0, 50, 100], "rewind_shares": [0.5], "set_size": 10, "oracles": 4},
     "planning": {"method": "rewind"},
     # accuracy alone gates, so that the rewind passes on any machine
