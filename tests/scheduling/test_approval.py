@@ -57,6 +57,7 @@ def predicate(house: Any, request: str) -> dict[str, Any]:
     return dict(json.loads(base64.b64decode(envelope["payload"]))["predicate"])
 
 
+@pytest.mark.slow
 def test_killed_while_it_waits_and_approved_when_nobody_runs(
     new_house: Callable[..., Any], declare: Callable[..., None]
 ) -> None:
