@@ -167,7 +167,8 @@ class CheckpointStore:
 
     def trajectories(self) -> list[StoredDirectory]:
         """Every trajectory that the store holds, those too that no artifact names. Raises IntegrityError."""
-        with opened(self.project, self.storage) as root:
+        # a pointer that a killed `add` left may be cut in half
+        with self._recovered() if self._journal.exists() else opened(self.project, self.storage) as root:
             return [StoredDirectory(*root.named(pointer)) for pointer in root.pointers]
 
     def describe(self) -> str:

@@ -21,7 +21,9 @@ from expunge.compliance.deadlines import local_date
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.prefix_dates import days_late
 from expunge.training import Trajectory
+from expunge.unlearning.plan import UnlearningPlan
 from expunge.unlearning.rewind_prefix import RewindPrefix, with_loan
+from expunge.unlearning.rewind_starts import one_path
 
 KIND = "rewind_prefix"
 _DVC_HASH, _RUN, _REQUESTS = "dvc_hash", "run", "requests"
@@ -114,6 +116,20 @@ def lent_to(trajectory: Trajectory, prefix: RewindPrefix | None) -> Trajectory:
         home = prefix.directory if checkpoint.step in joined.lent else trajectory.directory
         _link(home / checkpoint.file, folder / checkpoint.file)
     return joined.at_directory(folder)
+
+
+def can_start(model_version: str, plan: UnlearningPlan) -> bool:
+    """Whether every checkpoint that a plan for this version goes back to exists still, some perhaps in a prefix."""
+    version = artifacts.newest("trajectory", model_version_id=model_version)
+    if not plan.attempts or version is None:
+        return not plan.attempts
+    trajectory = artifacts.materializer_of(version).load_manifest()
+    prefix = before(model_version)
+    if prefix is not None:
+        trajectory = with_loan(trajectory, prefix.manifest, None)
+    if plan.method == "unrolled_rewind":
+        return one_path(trajectory, max(plan.attempts))
+    return set(plan.attempts) <= {c.step for c in trajectory.kept}
 
 
 def destroy(prefix: KeptPrefix, run_id: str) -> list[str]:

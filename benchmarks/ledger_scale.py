@@ -20,10 +20,11 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from long_ledger import NOW, build
+from long_ledger import NOW, Bulk, build, copy_to_postgresql
 
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import load_or_create_key
@@ -31,14 +32,16 @@ from expunge.compliance.pseudonym import load_or_create_key
 CLONE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CLONE / "tests" / "compliance"))  # the server of the tests
 EXPUNGE = Path(sys.executable).with_name("expunge")
-ROUNDS = 9
+ROUNDS = 5
 VERBS = {
     "--help (floor)": ["--help"],
     "status": ["status"],
     "request list": ["request", "list"],
     "request list --page 40": ["request", "list", "--page", "40"],
     "request list --status refused": ["request", "list", "--status", "refused"],
-    "request show": ["request", "show", "q-50000"],
+    "request show": ["request", "show", "q-101"],
+    "explain": ["explain", "q-101"],
+    "statistics": ["statistics"],
     "queue": ["queue"],
     "queue --json": ["queue", "--json"],
 }
@@ -74,16 +77,24 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+class _Undone(Exception):
+    """The kept ledger stays as it is."""
+
+
 def inside(where: str | Path, state: Path) -> dict[str, float]:
     """Seconds of single calls inside a process: what whole commands rest on, and what is not promised."""
     calls = {}
-    with Ledger.open(where, load_or_create_key(state / "keys" / "pseudonym.key"), clock=lambda: NOW) as ledger:
+    with Bulk.open(where, load_or_create_key(state / "keys" / "pseudonym.key"), clock=lambda: NOW) as ledger:
+
+        def add() -> None:
+            with suppress(_Undone), ledger.together():
+                ledger.add_request("new", "person-1", ["new-1", "new-2"], "gdpr", NOW)
+                raise _Undone
+
         for name, call in {
             "due_requests (what `plan --all-due` and `run-due` select)": ledger.due_requests,
             "statistics": ledger.statistics,
-            "add one request": lambda: ledger.add_request(
-                f"n-{time.time_ns()}", "p", [f"n-{time.time_ns()}"], "gdpr", NOW
-            ),
+            "add one request, without its commit": add,
             "verify_chain (every event: `doctor`)": ledger.verify_chain,
         }.items():
             started = time.monotonic()
@@ -92,24 +103,29 @@ def inside(where: str | Path, state: Path) -> dict[str, float]:
     return calls
 
 
-def run(name: str, folder: Path, where: str | Path, requests: int, environment: dict[str, str]) -> dict[str, Any]:
+def made(folder: Path, requests: int) -> Path:
+    """The ledger's file, built where it is not there yet."""
     state = folder / ".expunge"
     state.mkdir(parents=True, exist_ok=True)
     done = folder / "built"
-    seconds = None
     if not done.is_file():
+        (state / "ledger.db").unlink(missing_ok=True)
         started = time.monotonic()
-        build(where, state, requests)
-        seconds = round(time.monotonic() - started)
-        done.write_text(str(seconds))
+        build(state / "ledger.db", state, requests)
+        done.write_text(str(round(time.monotonic() - started)))
+    return state / "ledger.db"
+
+
+def run(name: str, folder: Path, where: str | Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Measure the verbs on one ledger, and print the figures."""
+    state = folder / ".expunge"
     with Ledger.open(where, load_or_create_key(state / "keys" / "pseudonym.key")) as ledger:
-        events = ledger.head().seq
+        events, by_status = ledger.head().seq, ledger.counts_by_status()
     environment = {**environment, "EXPUNGE_SIMULATED_NOW": NOW.isoformat()}
     first = measure(folder, {"status": ["status"]}, 1, environment)
     found = {
-        "requests": requests,
+        "requests": by_status,
         "events": events,
-        "build_seconds": int(done.read_text()),
         "first_status": first["status"],
         "verbs": measure(folder, VERBS, ROUNDS, environment),
         "complete": measure(folder, COMPLETE, 3, environment),
@@ -117,7 +133,7 @@ def run(name: str, folder: Path, where: str | Path, requests: int, environment: 
     }
     if isinstance(where, Path):
         found["file_bytes"] = where.stat().st_size
-    print(f"{name}: {requests} requests, {events} events")
+    print(f"{name}: {sum(by_status.values())} requests, {events} events")
     for verb, figures in {**found["verbs"], **found["complete"]}.items():
         print(f"  {verb:36}" + ", ".join(f"{what} {seconds:.2f} s" for what, seconds in figures.items()))
     for call, took in found["inside"].items():
@@ -134,16 +150,18 @@ def main() -> None:
     chosen = parser.parse_args()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("EXPUNGE_")}
     folder = chosen.folder.resolve() / str(chosen.requests)
-    found = {"sqlite": run("SQLite", folder, folder / ".expunge" / "ledger.db", chosen.requests, plain)}
+    file = made(folder, chosen.requests)
+    found = {"sqlite": run("SQLite", folder, file, plain)}
     if chosen.postgresql:
         from postgresql_server import running_server
 
         on_server = folder.with_name(f"{chosen.requests}-postgresql")
         shutil.rmtree(on_server, ignore_errors=True)  # its server is new
+        shutil.copytree(folder / ".expunge" / "keys", on_server / ".expunge" / "keys")
         with running_server() as server:
             url = server.new_database()
-            environment = {**plain, "EXPUNGE_LEDGER_URL": url}
-            found["postgresql"] = run("PostgreSQL", on_server, url, chosen.requests, environment)
+            copy_to_postgresql(file, url, on_server / ".expunge")
+            found["postgresql"] = run("PostgreSQL", on_server, url, {**plain, "EXPUNGE_LEDGER_URL": url})
     if chosen.out is not None:
         chosen.out.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -110,6 +111,28 @@ def build(where: str | Path, state: Path, requests: int) -> None:
         say("last days")
         assert ledger.verify_chain().ok and ledger.verify_rows() == []
         say("verified")
+
+
+def copy_to_postgresql(file: Path, url: str, state: Path) -> None:
+    """The same ledger in an empty PostgreSQL database, row by row."""
+    import psycopg
+
+    Ledger.open(url, load_or_create_key(state / "keys" / "pseudonym.key")).close()  # makes the tables
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    with closing(sqlite3.connect(file)) as source, psycopg.connect(plain) as target, target.cursor() as cursor:
+        cursor.execute("ALTER TABLE event DISABLE TRIGGER USER")
+        for table in reversed(models.metadata.sorted_tables):
+            cursor.execute(f"DELETE FROM {table.name}")
+        for table in models.metadata.sorted_tables:
+            names = ", ".join(column.name for column in table.columns)
+            rows = source.execute(f"SELECT {names} FROM {table.name} ORDER BY rowid")
+            with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as out:
+                for row in rows:
+                    out.write_row(row)
+        cursor.execute("ALTER TABLE event ENABLE TRIGGER USER")
+        target.commit()
+        target.autocommit = True
+        cursor.execute("ANALYZE")
 
 
 def _repeat(connection: Connection, number: int) -> None:

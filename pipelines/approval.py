@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adapters import artifacts, model_registry, waiting
+from adapters import artifacts, model_registry, prefixes, waiting
 from adapters.ledger import open_ledger
 from adapters.runs import run_pipeline
 from expunge.compliance.approvals import APPROVED, plan_digest
@@ -89,8 +89,11 @@ def what_changed(run: DeletionRun, settings: ProjectSettings) -> str | None:
         plan, forget_set = planned_artifacts(run)
         if plan is None or forget_set is None:
             return "plan_lost"
-        if sha256_of(plan.load().model_dump(mode="json")) != run.details["approval"]["plan_sha256"]:
+        wanted = plan.load()
+        if sha256_of(wanted.model_dump(mode="json")) != run.details["approval"]["plan_sha256"]:
             return "plan_lost"
+        if not prefixes.can_start(serving, wanted):
+            return "start_destroyed"
         trained = required("training_records", serving).load().record_ids
         # records of other requests that no training may see any more: the plan does not forget them
         others = ledger.quarantined_among(trained) - set(forget_set.load().record_ids)

@@ -36,6 +36,7 @@ CHANGES = {
     "requests_left": "a request in it was cancelled or taken over",
     "model_changed": "another model serves now",
     "plan_lost": "its plan is not there any more",
+    "start_destroyed": "a checkpoint that it starts from is destroyed",
 }
 """Why a plan needs a new answer."""
 

@@ -94,6 +94,19 @@ def test_an_end_that_was_cut_off_with_its_rows_is_found_by_a_head_kept_elsewhere
     assert "history was rewritten" in whole.words(anchor)
 
 
+def test_the_head_file_beside_the_ledger_shows_an_older_copy(whole: Whole) -> None:
+    older = whole.ledger.read_bytes()
+    with open_ledger(whole.state) as ledger:
+        ledger.add_request("late", "eve", ["r9"], "gdpr", START)
+        head = ledger.head()
+        (whole.state / "ledger.head").write_text(f"{ledger.ledger_id} {head.seq} {head.hash}\n")
+    assert whole.check().exit_code == 0
+    whole.ledger.write_bytes(older)
+    assert whole.check().exit_code == 5 and "its end was cut off" in whole.words()
+    (whole.state / "ledger.head").write_text("nothing\n")
+    assert whole.check().exit_code == 5 and "ledger.head is not as the program writes it" in whole.words()
+
+
 def test_an_older_copy_of_before_a_certificate_is_found(whole: Whole) -> None:
     older = whole.ledger.read_bytes()
     answer_one_more(whole)

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import ON_POSTGRESQL, ROOT, START, behind, finish, run_python
 from postgresql_server import Server
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from expunge.compliance import migrations, models
 from expunge.compliance.database import reading, writing
@@ -157,6 +157,28 @@ def test_the_migrations_make_the_tables_that_the_program_reads(where: str | Path
         assert compare_metadata(MigrationContext.configure(connection), models.metadata) == []
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert scripts.get_heads() == [migrations.HEAD]
+
+
+def test_a_ledger_of_an_older_program_is_brought_up_to_date(where: str | Path, pseudonymizer: Pseudonymizer) -> None:
+    new = {"request_by_answer", "deletion_run_by_start", "event_by_kind"}
+
+    def indexes() -> set[str]:
+        with behind(where) as connection:
+            look = inspect(connection)
+            return {str(one["name"]) for table in look.get_table_names() for one in look.get_indexes(table)}
+
+    with Ledger.open(where, pseudonymizer) as ledger:
+        ledger.add_request("q1", None, ["r1"], "gdpr", START)
+        head = ledger.head()
+    with behind(where) as connection:
+        for name in new:
+            connection.execute(text(f"DROP INDEX {name}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    assert not new & indexes()
+    with Ledger.open(where, pseudonymizer) as ledger:
+        assert ledger.head() == head and ledger.get_request("q1").status == "received"
+        assert ledger.verify_chain().ok and ledger.verify_rows() == [] and ledger.missing_guards() == []
+    assert new <= indexes()
 
 
 def test_importing_the_ledger_loads_nothing_heavy() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import START, Clock
@@ -189,6 +191,25 @@ def test_statistics_count_what_a_regulator_asks_for(ledger: Ledger, add: Callabl
     }  # fmt: skip
     assert counts["median_days"] == 4 and counts["by_regulation"]["ccpa"]["refused"] == 1
     assert ledger.statistics(since=START + timedelta(days=1))["received"] == 0
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Australia/Eucla", "America/St_Johns", "Europe/Berlin"])
+def test_days_to_the_answer_are_the_controllers_days(zone: str, tmp_path: Path, pseudonymizer: Pseudonymizer) -> None:
+    """Every quarter of an hour of a day is the start of a request, in zones that are off by quarters too."""
+    clock = Clock()
+    with Ledger.open(tmp_path / "ledger.db", pseudonymizer, timezone=zone, clock=clock) as ledger:
+        moments = [START + timedelta(minutes=15 * n - n % 2, seconds=59 * (n % 2)) for n in range(96)]
+        clock.now = START + timedelta(days=3)
+        ledger.add_requests(
+            NewRequest(f"q{n}", None, [f"r{n}"], "gdpr", at, known_record_pseudonyms=[]) for n, at in enumerate(moments)
+        )
+        days = [
+            (clock.now.astimezone(ZoneInfo(zone)).date() - at.astimezone(ZoneInfo(zone)).date()).days for at in moments
+        ]
+        assert ledger.statistics()["median_days"] == median(days) and ledger.statistics()["not_found"] == 96
+        for since in moments[::7]:
+            late = [n for n, at in zip(days, moments, strict=True) if at >= since]
+            assert ledger.statistics(since=since)["median_days"] == median(late)
 
 
 def test_pseudonyms_need_their_key() -> None:

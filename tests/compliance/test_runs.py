@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import START, Clock, predicate_for, sha256
+from conftest import ON_POSTGRESQL, START, Clock, predicate_for, sha256
 
 from expunge.compliance.certificate import build_statement, load_or_create_signing_key, sign, write_certificate
 from expunge.compliance.ledger import Ledger
@@ -121,7 +121,14 @@ def test_a_run_killed_at_any_write_goes_on_and_does_nothing_twice(tmp_path: Path
         assert verify_certificate(state / "certificates" / f"{request_id}.json").ok
 
 
-@pytest.mark.parametrize("lives", range(1, 40, 3))
+@pytest.mark.parametrize(
+    ("where", "lives"),
+    [
+        *(("sqlite", lives) for lives in range(1, 40, 3)),
+        *(pytest.param("postgresql", lives, marks=ON_POSTGRESQL) for lives in range(1, 40, 12)),
+    ],
+    indirect=["where"],
+)
 def test_one_kill_anywhere_leaves_one_story(
     where: str | Path, tmp_path: Path, pseudonymizer: Pseudonymizer, lives: int
 ) -> None:
@@ -181,6 +188,25 @@ def test_a_failed_run_hands_its_requests_to_the_next(ledger: Ledger, add: Callab
         ledger.update_run("run-3", status="closed")
     with pytest.raises(UsageError, match="stop_reason"):
         ledger.update_run("run-1", stop_reasons="x")
+
+
+def test_runs_and_events_are_found_by_what_they_hold(ledger: Ledger, add: Callable[..., Any], clock: Clock) -> None:
+    assert ledger.last_run() == (0, None) and ledger.runs_holding(("planned",)) == []
+    for number, status in enumerate(("planned", "failed", "planned")):
+        add(f"q{number}", f"r{number}")
+        ledger.admit(f"q{number}")
+        clock.forward(hours=1)
+        ledger.add_run(f"run-{number}", details={"requests": [f"q{number}"]})
+        ledger.move(f"q{number}", "planned", f"run-{number}")
+        if status == "failed":
+            ledger.move(f"q{number}", "unlearning", f"run-{number}")
+            ledger.move(f"q{number}", "failed", f"run-{number}")
+    assert [run.id for run in ledger.runs_holding(("planned", "unlearning"))] == ["run-0", "run-2"]
+    assert [run.id for run in ledger.runs_holding(("failed",))] == ["run-1"]
+    assert ledger.last_run() == (3, "run-2 started")
+    assert [event.run_id for event in ledger.events(kinds=("run.started",))] == ["run-0", "run-1", "run-2"]
+    both = ledger.events("q1", kinds=("request.received", "run.started"))
+    assert [event.kind for event in both] == ["request.received"] and ledger.events(kinds=("nothing",)) == []
 
 
 def test_what_is_kept_can_be_destroyed_later_and_never_the_other_way_round(ledger: Ledger, clock: Clock) -> None:

@@ -15,6 +15,7 @@ from .canonical import Malformed, read_canonical
 from .ledger_file import EXPORT_FORMAT, GENESIS, LedgerFacts
 from .outcome import NOT_FOUND, Verification
 
+HEAD_FILE = "ledger.head"
 FIELDS = {"at", "hash", "key_id", "ledger_id", "seq"}
 
 
@@ -38,6 +39,23 @@ def check_anchors(result: Verification, path: Path, facts: LedgerFacts, known_ke
             f"{anchors[-1]['seq']}",
             f"Up to event {anchors[-1]['seq']} the ledger is the one whose heads were kept elsewhere.",
         )
+
+
+def check_head_file(result: Verification, state: Path, facts: LedgerFacts) -> None:
+    """Note whether the ledger has the event that the head file beside it names, where there is one.
+
+    It is written by the program itself, so it shows an older copy that was put back, and no forger who knows of it.
+    """
+    path = state / HEAD_FILE
+    if not path.is_file():
+        return
+    try:
+        ledger_id, seq, digest = path.read_text(encoding="ascii").split()
+        anchor = {"ledger_id": ledger_id, "seq": int(seq), "hash": digest}
+    except (OSError, ValueError):
+        result.failed("anchor", f"{path} is not as the program writes it. Find out who changed it.")
+        return
+    _check(result, path, anchor, facts, ())
 
 
 def read_anchors(path: Path) -> list[dict[str, Any]]:

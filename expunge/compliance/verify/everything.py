@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from .anchors import check_anchors
+from .anchors import check_anchors, check_head_file
 from .canonical import Malformed
 from .check import PUBLIC_KEY, check_file, check_signature, known_keys, say_limits
 from .envelope import key_id, read_public_key
@@ -65,15 +65,16 @@ def verify_everything(
     if facts is not None and whole:
         words = "every row as its last event left it" if facts.rows_checked else "an export, without rows"
         done.ledger.passed("ledger", f"{place}: {facts.events} events in an unbroken chain; {words}")
+    if facts is not None:
+        check_head_file(done.ledger, state, facts)
     if facts is not None and anchor is not None:
         check_anchors(done.ledger, Path(anchor), facts, keys)
     issued = facts.issued if facts is not None else {}
     newest = {one.path: one for one in sorted(issued.values(), key=lambda one: one.seq)}
     for digest, one in sorted(issued.items(), key=lambda item: item[1].seq):
-        later = max(other.seq for other in issued.values() if other.request_id == one.request_id)
         replaced = newest[one.path] is not one
         if replaced and one.interim:
-            done.certificates.append(_superseded(state, one, later))
+            done.certificates.append(_superseded(state, one, newest[one.path].seq))
         else:
             done.certificates.append(_one(state, one, digest, replaced, place, facts if whole else None, public_key))
     for path in sorted((state / CERTIFICATES).glob("*.json")):

@@ -75,7 +75,7 @@ def check_certificate(
     )
     if not facts.rows_checked:
         result.does_not_prove.append("That the ledger's rows match its events: an export holds the events alone.")
-    later = max((other.seq for other in facts.issued.values() if other.request_id == request_id), default=0)
+    later = facts.latest[request_id]
     if later > issued.seq:
         result.does_not_prove.append(
             f"How the request stands now: event {later} of the ledger issued a later certificate for it."

@@ -48,9 +48,10 @@ class Issued:
 class LedgerFacts:
     """What a ledger file shows.
 
-    `hashes` is every event's hash by seq; `issued` the certificates on record by their digest. `destroyed`: when, by
-    content hash of what the tombstones say was destroyed. `missing_guards`: triggers that are gone. `rows_checked` is
-    false for an export of the chain, which holds the events alone.
+    `hashes` is every event's hash by seq; `issued` the certificates on record by their digest, `latest` the event of
+    each request's last one. `destroyed`: when, by content hash of what the tombstones say was destroyed.
+    `missing_guards`: triggers that are gone. `rows_checked` is false for an export of the chain, which holds the events
+    alone.
     """
 
     events: int
@@ -58,6 +59,7 @@ class LedgerFacts:
     changed_rows: tuple[str, ...]
     hashes: dict[int, str]
     issued: dict[str, Issued]
+    latest: dict[str, int]
     rows_checked: bool
     destroyed: dict[str, str] = field(default_factory=dict)
     missing_guards: tuple[str, ...] = ()
@@ -123,7 +125,8 @@ def _walk(rows: Iterable[dict[str, Any]]) -> tuple[LedgerFacts, dict[str, str]]:
             )
         hashes[expected] = previous = row["hash"]
         expected += 1
-    return LedgerFacts(len(hashes), first_bad, (), hashes, issued, rows_checked=False), recorded
+    latest = {one.request_id: one.seq for one in issued.values()}
+    return LedgerFacts(len(hashes), first_bad, (), hashes, issued, latest, rows_checked=False), recorded
 
 
 def _event_hash(row: dict[str, Any]) -> str:

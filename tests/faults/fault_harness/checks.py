@@ -341,7 +341,13 @@ def _answered_once(seen: Look, request: str) -> list[str]:
     if len(issued) != 1:
         return [*found, f"certificate: {request} has {len(issued)} on the ledger"]
     verified = verify_certificate(seen.house.state / issued[0]["path"])
-    bad = [f"{check.name}: {check.words}" for check in verified.checks if check.status != "passed"]
+    # a model that served once goes with the next request for a record that it saw
+    superseded = issued[0]["run_id"] not in seen.serving
+    bad = [
+        f"{check.name}: {check.words}"
+        for check in verified.checks
+        if check.status != "passed" and not (superseded and check.name == "model" and check.status != "failed")
+    ]
     return found + [f"certificate: {request}: {words}" for words in bad]
 
 

@@ -48,7 +48,7 @@ def close_without_certificate() -> None:
 
 
 class _Paper:
-    run_id, path = "", ""
+    run_id, path, sha256, interim, at = "", "", "", False, ""
 
 
 def unlearn_again_after_promotion() -> None:
@@ -90,6 +90,11 @@ def _certificate(change: Callable[[bytes], bytes]) -> Tamper:
         path.write_bytes(change(path.read_bytes()))
 
     return tamper
+
+
+def _other_byte(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + (b"B" if content[middle : middle + 1] == b"A" else b"A") + content[middle + 1 :]
 
 
 def _own_files(seen: Look, name: str) -> Look:
@@ -134,7 +139,7 @@ TAMPERS: Mapping[str, tuple[str, Tamper]] = {
     "a request is open again": ("lost", _sql("ledger", "update request set status = 'failed' where id = 'easy'")),
     "a certificate's entry is lost": ("certificate", _sql("ledger", "delete from certificate")),
     "a certificate is cut in half": ("certificate", _certificate(lambda content: content[: len(content) // 2])),
-    "a certificate has another byte": ("certificate", _certificate(lambda content: content[:-3] + b"?" + content[-2:])),
+    "a certificate has another byte": ("certificate", _certificate(_other_byte)),
     "two models serve": ("serving", _sql("zenml", "update model_version set stage = 'production'")),
     "no model serves": ("serving", _sql("zenml", "update model_version set stage = 'archived'")),
     "a checkpoint of the model that serves is lost": ("serving", _lose_a_checkpoint),
