@@ -11,6 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.xdist_group("approval")
 SMALL = {
+    "training": {"steps": 60, "checkpoints": 5},
     "calibration": {"bins": [0, 50, 100], "rewind_shares": [0.5], "set_size": 10, "oracles": 4},
     "planning": {"method": "rewind"},
     # accuracy alone gates, so that the rewind passes on any machine
@@ -56,6 +57,7 @@ def predicate(house: Any, request: str) -> dict[str, Any]:
     return dict(json.loads(base64.b64decode(envelope["payload"]))["predicate"])
 
 
+@pytest.mark.slow
 def test_killed_while_it_waits_and_approved_when_nobody_runs(
     new_house: Callable[..., Any], declare: Callable[..., None]
 ) -> None:
