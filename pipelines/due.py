@@ -33,6 +33,7 @@ from pipelines.scoring import run_scoring
 WAITING = ("received", "accepted", "quarantined", "failed")
 UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
 UNTRAINED = "none"
+UNSETTLED = ("started", "planned", "verified", "promoted", "purged")
 Say = Callable[[str], None]
 
 
@@ -230,9 +231,7 @@ def _resume(
         held = [r for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
         mine = tuple(r.id for r in held if r.status in UNDER_WAY)
         if not mine:
-            if all(r.status != "awaiting_approval" for r in held):  # else it waits for a person: no interruption
-                _settle(ledger, run)
-            continue
+            continue  # done, or all of it waits for a person, which is no interruption
         if run.status == INTERIM:
             continue
         if run.method == UNTRAINED:
@@ -261,16 +260,24 @@ def _resume(
             else:
                 ledger.move(request_id, "quarantined", run.id)
         ledger.update_run(run.id, status="interrupted")
+    _settle(ledger)
     return done
 
 
-def _settle(ledger: Ledger, run: DeletionRun) -> None:
-    """A run was killed just before it said how it ended; none of its requests is under way."""
-    if run.status in ("promoted", "purged") or (run.method == UNTRAINED and run.status == "started"):
-        if all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):
-            ledger.update_run(run.id, status="closed", finished_at=clock.now())
-    elif run.status in ("started", "planned", "unlearning", "verified"):
+def _settle(ledger: Ledger) -> None:
+    """Runs that were killed before they had a request, or after the last was closed, say how they ended."""
+    for run in (run for status in UNSETTLED for run in ledger.list_runs(status)):
+        held = [r.status for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
+        if run.details.get("requests") and not {*UNDER_WAY, "awaiting_approval"} & set(held):
+            _settle_one(ledger, run)
+
+
+def _settle_one(ledger: Ledger, run: DeletionRun) -> None:
+    ends = run.status in ("promoted", "purged") or run.method == UNTRAINED
+    if not ends:
         ledger.update_run(run.id, status="interrupted")
+    elif all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):
+        ledger.update_run(run.id, status="closed", finished_at=clock.now())
 
 
 def _answer_untrained(request_id: str) -> None:
