@@ -42,7 +42,7 @@ def queue(
                     row["request_id"],
                     row["status"],
                     row["deadline"],
-                    f"{row['days_left']}{' LATE' if row['late'] else ''}{' paused' if row['paused'] else ''}",
+                    f"{row['days_left']}{' LATE' if row['late'] else ''}{' waits for proof' if row['paused'] else ''}",
                     "?" if row["planned_cost"] is None else f"{row['planned_cost']:.2f}",
                     (row["night"] or "-") + (" (late)" if row["will_be_late"] else ""),
                 )

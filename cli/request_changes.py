@@ -50,7 +50,7 @@ def refuse(
 
 
 def cancel(request_id: Id, json: Json = False) -> None:
-    """Withdraw a request; possible until unlearning starts."""
+    """Withdraw a request; possible until unlearning starts, and after it failed."""
     _change(request_id, json, lambda ledger: ledger.cancel(request_id))
 
 
@@ -113,7 +113,12 @@ def _change(request_id: str, json: bool, change: Any, advice: str = "") -> None:
     if after.is_open:
         late = f" (acknowledge by {after.acknowledge_by})" if after.owes_acknowledgement else ""
         output.line(f"  due {after.deadline}: {rule}{late}")
-        if after.status == "identity_unverified":
+        if after.status == "identity_unverified" and after.identity_requested_at is None:
+            output.line(
+                f"  It waits for proof of identity, and nobody was asked yet: the clock runs on. When the person is asked: "
+                f"expunge request hold {after.id}."
+            )
+        elif after.status == "identity_unverified":
             stands = "goes on meanwhile" if after.regulation == "ccpa" else "stands still until it is confirmed"
             output.line(f"  It waits for proof of identity; the clock {stands}.")
     elif advice and changed:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, select
 
 from expunge.compliance import models
-from expunge.compliance.lifecycle import RELEASES_DUPLICATES, Status
+from expunge.compliance.lifecycle import FALLS_AWAY, RELEASES_DUPLICATES, Status
 from expunge.compliance.moments import to_text
 from expunge.compliance.rows import Request
 
 _BATCH = 500  # values in one IN (...): far below every database's limit
 _PASSED_OVER = frozenset({*RELEASES_DUPLICATES, Status.DUPLICATE})
+_GONE = frozenset({*FALLS_AWAY, Status.DUPLICATE})
 Aliases = Mapping[str, tuple[str, ...]]
 """Pseudonym of a record under the current key -> its pseudonyms under every key."""
 
@@ -26,13 +27,15 @@ Aliases = Mapping[str, tuple[str, ...]]
 @dataclass
 class Seen:
     """requests: by id. erased: current pseudonym -> the request that erased it. standing: current pseudonym -> (time
-    of receipt, id) of the requests that ask for it and still stand. people: pseudonym of a person, under whatever
-    key -> the request that erased all of their records.
+    of receipt, id) of the requests that ask for it, still stand and do not wait for proof of identity. asked: current
+    pseudonyms of the records that any open request asks for. people: pseudonym of a person, under whatever key -> the
+    request that erased all of their records.
     """
 
     requests: dict[str, Request] = field(default_factory=dict)
     erased: dict[str, str] = field(default_factory=dict)
     standing: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
     people: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -50,19 +53,22 @@ class Seen:
             for row in connection.execute(select(request).where(request.c.id.in_(chunk))).mappings():
                 seen.requests[row["id"]] = Request.from_row(row)
         current = {alias: name for some in aliases for name, names in some.items() for alias in names}
-        passed_over = [status.value for status in _PASSED_OVER]
+        gone = [status.value for status in _GONE]
         for chunk in _chunks(sorted(current)):
             erased = select(guard).where(guard.c.record_pseudonym.in_(chunk), guard.c.erased_at.is_not(None))
             for found in connection.execute(erased):
                 seen.erased[current[found.record_pseudonym]] = found.request_id
             asked = (
-                select(record.c.request_id, record.c.record_pseudonym, request.c.received_at)
+                select(record.c.request_id, record.c.record_pseudonym, request.c.received_at, request.c.status)
                 .join(request, request.c.id == record.c.request_id)
                 .where(record.c.record_pseudonym.in_(chunk), record.c.status != "not_found")
-                .where(request.c.status.not_in(passed_over))
+                .where(request.c.status.not_in(gone))
             )
             for found in connection.execute(asked):
-                seen._stand(current[found.record_pseudonym], found.received_at, found.request_id)
+                name = current[found.record_pseudonym]
+                seen.asked.add(name)
+                if found.status not in _PASSED_OVER:
+                    seen._stand(name, found.received_at, found.request_id)
         for chunk in _chunks(sorted({name for names in people for name in names})):
             closed = (
                 select(request.c.id, request.c.subject_pseudonym, request.c.details)
@@ -77,12 +83,13 @@ class Seen:
     def note(self, request: Request, records: Iterable[str]) -> None:
         """A request that was just taken in, and those of its records that are known, by current pseudonym."""
         self.requests[request.id] = request
-        if request.status not in _PASSED_OVER:
-            for name in records:
+        for name in records if request.status not in _GONE else ():
+            self.asked.add(name)
+            if request.status not in _PASSED_OVER:
                 self._stand(name, to_text(request.received_at) or "", request.id)
 
     def covering(self, wanted: Sequence[str]) -> str | None:
-        """The earliest request, still standing, that already asks for every wanted record."""
+        """The earliest request of those in `standing` that already asks for every wanted record."""
         standing = [self.standing.get(name, set()) for name in wanted]
         whole = set.intersection(*standing) if standing else set()
         return min(whole)[1] if whole else None

@@ -122,7 +122,8 @@ class Audit(Runs):
         ones lead.
 
         `statuses` narrows the states (default: every open one). A request that waits for proof of identity is marked
-        as paused; under GDPR its deadline moves on with every day of waiting, so it does not become late meanwhile.
+        as paused; under GDPR, once the person was asked for it, its deadline moves on with every day of waiting, so
+        it does not become late meanwhile.
         """
         moment = now if now is not None else self._now()
         today = local_date(moment, self._settings.timezone, "now")

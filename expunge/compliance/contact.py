@@ -14,7 +14,7 @@ from expunge.compliance import models
 from expunge.compliance.canonical import canonical_text
 from expunge.compliance.lifecycle import IllegalMove, Status, check_move
 from expunge.compliance.moments import date_to_text, require_aware, to_text
-from expunge.compliance.progress import AMBIGUOUS, Progress
+from expunge.compliance.progress import AMBIGUOUS, CONTENT_KEY, Progress
 from expunge.compliance.rows import Request
 from expunge.errors import UsageError
 
@@ -42,14 +42,16 @@ class Contact(Progress):
     def hold(self, request_id: str, at: datetime | None = None) -> Request:
         """Ask for proof of identity, at that moment or now: the request waits, and a GDPR clock stands still.
 
-        Again while it waits changes nothing. Raises IllegalMove once the request is accepted or answered; UsageError
-        as `acknowledge`; NotFoundError.
+        Of a request that came in in doubt it says when the person was asked; until then its deadline runs on. Again
+        changes nothing. The requests that were answered as duplicates of this one are open again. Raises IllegalMove
+        once the request is accepted or answered; UsageError as `acknowledge`; NotFoundError.
         """
         with self._write() as connection:
             request = self._request(connection, request_id)
-            if request.status == Status.IDENTITY_UNVERIFIED:
+            if request.status == Status.IDENTITY_UNVERIFIED and request.identity_requested_at is not None:
                 return request
-            check_move(request.status, Status.IDENTITY_UNVERIFIED, request_id)
+            if request.status != Status.IDENTITY_UNVERIFIED:
+                check_move(request.status, Status.IDENTITY_UNVERIFIED, request_id)
             moment = self._moment(request, at, "asked for proof")
             return self._move(connection, request, Status.IDENTITY_UNVERIFIED, None, {"identity_requested_at": moment})
 
@@ -72,9 +74,10 @@ class Contact(Progress):
             return self._move(connection, request, Status.ACCEPTED, None, {"identity_confirmed_at": moment})
 
     def identify(self, request_id: str, subject_identity: str, record_ids: Sequence[str]) -> Request:
-        """Say whom an ambiguous request means, and which records: those alone remain in it.
+        """Say whom an ambiguous request means, and which records: those alone remain in it, under the current key.
 
-        It goes on waiting for its proof of identity. Raises IllegalMove for a request that is not ambiguous;
+        The requests that were answered as its duplicates are open again: it may mean less than it did. It goes on
+        waiting for its proof of identity. Raises IllegalMove for a request that is not ambiguous;
         UsageError for a person who was not among those who fit, or without a record; NotFoundError.
         """
         with self._write() as connection:
@@ -104,12 +107,17 @@ class Contact(Progress):
             )
             settled = ("candidate_pseudonyms", "unknown_records")
             details = {name: value for name, value in request.details.items() if name not in settled}
+            if key_id != request.key_id:
+                details.setdefault(CONTENT_KEY, request.key_id)
             values: dict[str, Any] = {
                 "subject_pseudonym": self._pseudonyms.identity(subject_identity),
                 "outcome": None,
+                "key_id": key_id,
                 "details": canonical_text(details),
             }
-            return self._update(connection, request, "request.identified", values, {"records": len(names)})
+            identified = self._update(connection, request, "request.identified", values, {"records": len(names)})
+            self._reopen_duplicates(connection, request_id)
+            return identified
 
     def _moment(self, request: Request, at: datetime | None, what: str) -> datetime:
         """That moment, or now; it lies between the receipt of the request and now."""

@@ -1,12 +1,13 @@
 """How does a request enter the ledger? Once, whatever comes in twice, and never without an answer.
 
 What becomes of it at once:
-* every record is in an open or finished request already, or erased already -> `duplicate` (`duplicate_of`, outcome
-  "duplicate" or "already_erased");
+* every record is in an open or finished request already, one that does not wait for proof of identity, or erased
+  already -> `duplicate` (`duplicate_of`, outcome "duplicate" or "already_erased");
 * none of its records is known, or it names none -> `not_found`;
 * some are unknown -> the request goes on for the rest; the unknown ones are listed with the record status
   `not_found`, and `details["unknown_records"]` counts them, so that the answer can say so;
-* the identity is in doubt, or matches several people -> `identity_unverified`;
+* the identity is in doubt, or matches several people -> `identity_unverified`; its deadline runs on until the person
+  is asked for proof (`Contact.hold`);
 * otherwise `received`.
 """
 
@@ -25,7 +26,7 @@ from expunge.compliance.canonical import canonical_text, sha256_of
 from expunge.compliance.lifecycle import Status
 from expunge.compliance.moments import date_to_text, to_text
 from expunge.compliance.new_request import Added, NewRequest, check
-from expunge.compliance.progress import AMBIGUOUS
+from expunge.compliance.progress import AMBIGUOUS, CONTENT_KEY
 from expunge.compliance.row_digests import digest_of_rows
 from expunge.compliance.rows import Request
 from expunge.compliance.store import Store
@@ -164,7 +165,7 @@ class Intake(Store):
                 current
                 for current, names in aliases.items()
                 if current not in seen.erased
-                and current not in seen.standing
+                and current not in seen.asked
                 and not any(name in new.known_record_pseudonyms for name in names)
             }
         row.update(self._first_state(new, [name for name in aliases if name not in unknown], person, seen))
@@ -181,8 +182,7 @@ class Intake(Store):
     def _first_state(self, new: NewRequest, wanted: Sequence[str], person: Sequence[str], seen: Seen) -> dict[str, Any]:
         now = to_text(self._now())
         if new.ambiguous:
-            state = {"status": Status.IDENTITY_UNVERIFIED, "outcome": AMBIGUOUS}
-            return {**state, "identity_requested_at": now}
+            return {"status": Status.IDENTITY_UNVERIFIED, "outcome": AMBIGUOUS}
         if not wanted:
             earlier = seen.erased_person(person) if not new.record_ids else None
             if earlier is not None:
@@ -198,16 +198,16 @@ class Intake(Store):
             state = {"status": Status.DUPLICATE, "outcome": "duplicate"}
             return {**state, "duplicate_of": covering, "answered_at": now}
         if not new.identity_verified:
-            return {"status": Status.IDENTITY_UNVERIFIED, "identity_requested_at": now}
+            return {"status": Status.IDENTITY_UNVERIFIED}
         return {"status": Status.RECEIVED}
 
     def _same_content(self, new: NewRequest, row: Mapping[str, Any], found: Request) -> bool:
-        recorded = found.details.get("content_sha256")
-        if recorded == self._content(new, row, found.key_id):
+        recorded, key_id = found.details.get("content_sha256"), found.details.get(CONTENT_KEY, found.key_id)
+        if recorded == self._content(new, row, key_id):
             return True
         # a ledger of an earlier version noted what was found, not what was asked
         resolved = replace(new, named_identities=None, named_records=None)
-        return recorded == self._content(resolved, row, found.key_id)
+        return recorded == self._content(resolved, row, key_id)
 
     def _content(self, new: NewRequest, row: Mapping[str, Any], key_id: str) -> str:
         """Digest of what was asked, under the key that the request was taken in with.

@@ -46,11 +46,12 @@ MOVES: dict[Status, frozenset[Status]] = {
     _S.AWAITING_APPROVAL: frozenset({_S.UNLEARNING, _S.QUARANTINED, _S.CANCELLED}),
     _S.UNLEARNING: frozenset({_S.VERIFIED, _S.FAILED}),
     _S.VERIFIED: frozenset({_S.PROMOTED, _S.FAILED}),
-    # a failed request stays open: it is planned again, by another run or another method
-    _S.FAILED: frozenset({_S.PLANNED, _S.QUARANTINED}),
+    # a failed request stays open: it is planned again, by another run or another method. Nothing of it is under way,
+    # so that it can be withdrawn or refused meanwhile
+    _S.FAILED: frozenset({_S.PLANNED, _S.QUARANTINED, _S.REFUSED, _S.CANCELLED}),
     _S.PROMOTED: frozenset({_S.PURGED}),
     _S.PURGED: frozenset({_S.CLOSED}),
-    # opened again when the request that it repeated is cancelled, refused or not found
+    # opened again when the request that it repeated falls away, or waits for proof of identity
     _S.DUPLICATE: frozenset({_S.RECEIVED, _S.IDENTITY_UNVERIFIED}),
     _S.REFUSED: frozenset(),
     _S.NOT_FOUND: frozenset(),
@@ -83,7 +84,13 @@ IN_A_RUN = frozenset({_S.PLANNED, _S.AWAITING_APPROVAL, _S.UNLEARNING, _S.VERIFI
 RUN_ORDER = (_S.PLANNED, _S.AWAITING_APPROVAL, _S.UNLEARNING, _S.VERIFIED, _S.PROMOTED, _S.PURGED, _S.CLOSED)
 """The states that one run takes a request through, in order."""
 
-RELEASES_DUPLICATES = frozenset({_S.CANCELLED, _S.REFUSED, _S.NOT_FOUND})
+FALLS_AWAY = frozenset({_S.CANCELLED, _S.REFUSED, _S.NOT_FOUND})
+"""Nothing will be erased for the request."""
+
+RELEASES_DUPLICATES = FALLS_AWAY | {_S.IDENTITY_UNVERIFIED}
+"""No other request is answered by one that stands here: whose identity is in doubt may wait for ever, and anybody can
+send a request in somebody's name.
+"""
 
 ERASURE_GROUNDS = {
     "17(3)(a)": "freedom of expression and information",
@@ -113,7 +120,7 @@ def check_move(current: Status, target: Status, request_id: str = "") -> None:
     legal = ", ".join(sorted(MOVES[current]))
     hint = f"From here it can become: {legal}." if legal else "That is its last state."
     if target == _S.CANCELLED and current in OPEN:
-        hint = "It can be cancelled until unlearning starts. " + hint
+        hint = "It can be cancelled until unlearning starts, or once that has failed. " + hint
     raise IllegalMove(f"{name} is {current} and cannot become {target}.", hint)
 
 

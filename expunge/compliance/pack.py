@@ -4,11 +4,12 @@ the guarantee is given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.moments import to_text
-from expunge.compliance.rows import Event, Request
+from expunge.compliance.rows import Event, Request, RequestRecord
 
 Guarantee = Literal["exact", "certified", "empirical"]
 
@@ -44,6 +45,16 @@ def request_part(request: Request) -> dict[str, Any]:
         "subject_pseudonym": request.subject_pseudonym,
         "key_id": request.key_id,
     }
+
+
+def scope_part(records: Sequence[RequestRecord]) -> dict[str, Any]:
+    """The records as the certificate names them. `key_id` is the key of their pseudonyms, which may have been replaced
+    since the request came in; of several, all, with commas between them.
+    """
+    known = [one for one in records if one.status != "not_found"]
+    pseudonyms = sorted({one.record_pseudonym for one in known})
+    keys = ",".join(sorted({one.key_id for one in known}))
+    return {"record_pseudonyms": pseudonyms, "count": len(pseudonyms), "key_id": keys or None}
 
 
 def notices(ledger: Ledger, request: Request) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ class RequestPart(_Part):
 
 
 class ScopePart(_Part):
-    """The records, as keyed pseudonyms, and how many there are; `key_id` names the key."""
+    """The records, as keyed pseudonyms, and how many there are; `key_id` names the key, or several with commas."""
 
     record_pseudonyms: list[Sha256]
     count: int = Field(ge=0)

@@ -33,6 +33,9 @@ _FIELDS = (*_MOMENTS, "outcome", "refusal_ground", "duplicate_of", "details")
 AMBIGUOUS = "ambiguous_identity"
 """Outcome of a request that more than one person fits, until it is said which."""
 
+CONTENT_KEY = "content_key_id"
+"""In the details: the key of `content_sha256`, once the request has pseudonyms under a newer one."""
+
 _OUTCOME = {
     Status.REFUSED: "refused",
     Status.NOT_FOUND: "not_found",
@@ -54,7 +57,8 @@ class Progress(Quarantine):
         is left alone, so that a run can start again after a crash.
 
         Moving to `quarantined` takes the records out of every new training; `cancelled` and `refused` let them back
-        unless another request holds them, and open again the requests that were answered as duplicates of this one.
+        unless another request holds them. Those two, `not_found` and `identity_unverified` open again the requests that
+        were answered as duplicates of this one.
         Raises IllegalMove for a step that the life of a request does not know, for a request that another run holds,
         and for closing before the data are erased and a model is promoted; UsageError for a refusal without a ground
         or an unknown field; NotFoundError.
@@ -67,19 +71,26 @@ class Progress(Quarantine):
             return self._move(connection, self._request(connection, request_id), target, run_id, fields)
 
     def admit(self, request_id: str) -> Request:
-        """received (or identity_unverified, with the identity confirmed now) -> accepted -> quarantined, at once;
-        idempotent.
+        """received -> accepted -> quarantined, at once; idempotent.
+
+        Raises IllegalMove for a request that waits for proof of identity (`Contact.confirm` it first), or is answered;
+        NotFoundError.
         """
         with self._write() as connection:
             request = self._request(connection, request_id)
             if request.status in HOLDS_QUARANTINE:
                 return request
+            if request.status == Status.IDENTITY_UNVERIFIED:
+                raise IllegalMove(
+                    f"Request {request_id} waits for proof of identity.",
+                    f"When it is there: expunge request confirm {request_id}.",
+                )
             if request.status != Status.ACCEPTED:
                 request = self._move(connection, request, Status.ACCEPTED, None, {})
             return self._move(connection, request, Status.QUARANTINED, None, {})
 
     def cancel(self, request_id: str, **details: Any) -> Request:
-        """Withdraw a request; possible until unlearning starts. Raises IllegalMove afterwards."""
+        """Withdraw a request; possible until unlearning starts, and once it has failed. Raises IllegalMove otherwise."""
         return self.move(request_id, Status.CANCELLED, details=details)
 
     def refuse(self, request_id: str, ground: str, **details: Any) -> Request:
@@ -207,17 +218,23 @@ class Progress(Quarantine):
                     )
 
     def _reopen_duplicates(self, connection: Connection, original: str) -> None:
-        """Requests answered with "we already have this one" are owed an answer again when that one falls away."""
-        query = select(models.request.c.id).where(
-            models.request.c.duplicate_of == original, models.request.c.status == Status.DUPLICATE.value
+        """Requests answered with "we already have this one" are owed an answer again when that one falls away, or
+        waits for proof that may never come.
+        """
+        table = models.request
+        query = select(table.c.id).where(
+            table.c.duplicate_of == original,
+            table.c.status == Status.DUPLICATE.value,
+            table.c.outcome == "duplicate",  # what is erased already stays so
         )
         for name in sorted(connection.execute(query).scalars()):
             request = self._request(connection, name)
-            verified = request.details.get("identity_verified", True)
-            target = Status.RECEIVED if verified else Status.IDENTITY_UNVERIFIED
-            values = {"status": target.value, "duplicate_of": None, "outcome": None, "answered_at": None}
-            if not verified and request.identity_requested_at is None:
-                values["identity_requested_at"] = to_text(self._now())
+            ambiguous = "candidate_pseudonyms" in request.details
+            asked = request.identity_requested_at is not None and request.identity_confirmed_at is None
+            waits = ambiguous or asked or not request.details.get("identity_verified", True)
+            target = Status.IDENTITY_UNVERIFIED if waits else Status.RECEIVED
+            outcome = AMBIGUOUS if ambiguous else None
+            values = {"status": target.value, "duplicate_of": None, "outcome": outcome, "answered_at": None}
             payload = {"from": "duplicate", "to": target.value, "duplicate_of": original}
             self._update(connection, request, "request.reopened", values, payload)
 

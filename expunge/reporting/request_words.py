@@ -127,7 +127,7 @@ def _without_work(request: Request, facts: RequestFacts) -> str:
     if request.status == Status.NOT_FOUND:
         return "None of what it names was found in the data, so no model had learnt from it and nothing was changed."
     if request.status == Status.CANCELLED:
-        return "It was withdrawn before any model was changed."
+        return "It was withdrawn before any model in use was changed."
     return _duplicate(request, facts.original)
 
 

@@ -9,7 +9,7 @@ from zenml import step
 from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
 from adapters.interim import certificate_name, for_request, interim_limits
-from adapters.ledger import open_ledger, pseudonymizer
+from adapters.ledger import open_ledger
 from adapters.project import current_project
 from expunge.compliance import pack
 from expunge.compliance.approvals import approvals_of
@@ -104,10 +104,9 @@ def certify_erasure(
 
 
 def _request_parts(ledger: Ledger, request_id: str) -> dict[str, Any]:
-    pseudonyms = sorted({r.record_pseudonym for r in ledger.request_records(request_id) if r.status != "not_found"})
     return {
         "request": pack.request_part(ledger.get_request(request_id)),
-        "scope": {"record_pseudonyms": pseudonyms, "count": len(pseudonyms), "key_id": pseudonymizer().key_id},
+        "scope": pack.scope_part(ledger.request_records(request_id)),
     }
 
 

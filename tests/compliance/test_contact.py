@@ -13,6 +13,7 @@ from conftest import START, Clock
 
 from expunge.compliance.ledger import Ledger, NewRequest
 from expunge.compliance.lifecycle import IllegalMove
+from expunge.compliance.pack import notices, request_part, scope_part
 from expunge.compliance.pseudonym import load_or_create_key, rotate_key
 from expunge.errors import UsageError
 
@@ -96,8 +97,8 @@ AMBIGUOUS = NewRequest(
 
 def test_an_ambiguous_request_goes_nowhere_until_it_is_said_who_was_meant(ledger: Ledger, clock: Clock) -> None:
     assert ledger.add_requests([AMBIGUOUS])[0].request.outcome == "ambiguous_identity"
-    for attempt in (ledger.confirm, ledger.admit):
-        with pytest.raises(IllegalMove, match="fits more than one person"):
+    for attempt, why in ((ledger.confirm, "fits more than one person"), (ledger.admit, "waits for proof")):
+        with pytest.raises(IllegalMove, match=why):
             attempt("q1")
     assert not ledger.is_quarantined("r1")
     with pytest.raises(UsageError, match="does not fit"):
@@ -121,5 +122,46 @@ def test_who_was_meant_can_be_said_after_the_key_was_rotated(tmp_path: Path, clo
     with Ledger.open(tmp_path / "ledger.db", load_or_create_key(key), clock=clock) as ledger:
         ledger.add_requests([AMBIGUOUS])
     with Ledger.open(tmp_path / "ledger.db", rotate_key(key), clock=clock) as ledger:
-        assert ledger.identify("q1", "ada", ["r1"]).outcome is None
-        assert not ledger.add_requests([AMBIGUOUS])[0].created
+        identified = ledger.identify("q1", "ada", ["r1"])
+        assert identified.outcome is None and not ledger.add_requests([AMBIGUOUS])[0].created
+        new = ledger.pseudonymizer.key_id
+        assert new == identified.key_id == request_part(identified)["key_id"]
+        assert scope_part(ledger.request_records("q1"))["key_id"] == new
+        assert identified.subject_pseudonym == ledger.pseudonymizer.identity("ada") and ledger.verify_rows() == []
+
+
+def test_a_certificate_names_the_key_that_its_records_are_under(tmp_path: Path, clock: Clock) -> None:
+    key = tmp_path / "keys" / "pseudonym.key"
+    with Ledger.open(tmp_path / "ledger.db", load_or_create_key(key), clock=clock) as ledger:
+        request = ledger.add_request("q1", "ada", ["r1", "r2"], "gdpr", START).request
+        old = ledger.pseudonymizer.key_id
+    with Ledger.open(tmp_path / "ledger.db", rotate_key(key), clock=clock) as ledger:
+        scope = scope_part(ledger.request_records("q1"))
+        assert (scope["key_id"], scope["count"]) == (old, 2) and request_part(request)["key_id"] == old
+        assert ledger.pseudonymizer.key_id != old
+        mixed = [*ledger.request_records("q1")]
+        mixed[1] = replace(mixed[1], key_id="other")
+        assert scope_part(mixed)["key_id"] == ",".join(sorted([old, "other"]))
+        assert scope_part([])["key_id"] is None
+
+
+def test_nobody_was_asked_so_the_clock_of_a_request_in_doubt_runs_until_somebody_is(
+    ledger: Ledger, add: Callable[..., Any], clock: Clock
+) -> None:
+    doubts = add("q1", "r1", identity_verified=False), ledger.add_requests([replace(AMBIGUOUS, request_id="q2")])[0][0]
+    assert [one.identity_requested_at for one in doubts] == [None, None]
+    clock.forward(days=40)
+    assert [(one.deadline, one.late) for one in ledger.due_requests()] == [(date(2026, 4, 2), True)] * 2
+    assert ledger.statistics()["late"] == 2 and notices(ledger, ledger.get_request("q1")) == []
+    held = ledger.hold("q1", START + timedelta(days=30))
+    assert held.identity_requested_at == START + timedelta(days=30)
+    assert ledger.hold("q1") == held and ledger.hold("q2").outcome == "ambiguous_identity"
+    assert [(one.request.id, one.late) for one in ledger.due_requests()] == [("q2", True), ("q1", False)]
+    assert ledger.confirm("q1").due_at == date(2026, 4, 13)  # 12 April is a Sunday
+    assert [one["kind"] for one in notices(ledger, ledger.get_request("q1"))] == [
+        "identity.requested", "identity.confirmed",
+    ]  # fmt: skip
+    add("q3", "r3", identity_verified=False, received_at=clock.now)
+    assert ledger.confirm("q3").due_at == ledger.get_request("q3").due_at  # shown without having been asked for
+    assert [one["kind"] for one in notices(ledger, ledger.get_request("q3"))] == ["identity.confirmed"]
+    assert ledger.verify_rows() == []

@@ -101,6 +101,80 @@ def test_a_duplicate_is_open_again_when_the_original_falls_away(ledger: Ledger, 
     assert ledger.events("q2")[-1].kind == "request.reopened" and ledger.verify_rows() == []
 
 
+@pytest.mark.parametrize("doubt", [{"identity_verified": False}, {"ambiguous": True, "candidates": ("ada", "bob")}])
+def test_a_request_in_doubt_answers_for_no_other_one(ledger: Ledger, doubt: dict[str, Any]) -> None:
+    """Anybody can send one in somebody's name: the true one must not wait for it."""
+    unproven = NewRequest("a", "ada", ["r1", "r2"], "gdpr", START, **doubt)
+    true = NewRequest("b", "bob", ["r2"], "gdpr", START, known_record_pseudonyms=[])  # the source dropped r2 meanwhile
+    answers = [added.request.status for added in ledger.add_requests([unproven, true])]
+    assert answers == ["identity_unverified", "received"]
+    assert ledger.add_requests([replace(true, request_id="c")])[0].request.duplicate_of == "b"
+    if "ambiguous" in doubt:
+        ledger.identify("a", "ada", ["r1"])
+    erase(ledger, "b")
+    assert ledger.erased_pseudonyms() == {ledger.pseudonymizer.record("r2")}
+    ledger.confirm("a")
+    erase(ledger, "a")
+    assert ledger.erased_pseudonyms() == {ledger.pseudonymizer.record(one) for one in ("r1", "r2")}
+    assert [ledger.get_request(one).status for one in "ab"] == ["closed", "closed"] and ledger.verify_rows() == []
+
+
+def test_who_was_meant_leaves_no_duplicate_behind(ledger: Ledger, add: Callable[..., Any]) -> None:
+    """A duplicate of an ambiguous request is open again: it may mean records that the other does not mean any more."""
+    add("a", "r1", "r2", subject_identity="ada", ambiguous=True, candidates=("ada", "bob"))
+    add("b", "r2", subject_identity="bob")
+    ledger.move("b", "duplicate", duplicate_of="a")  # as an earlier version answered it
+    ledger.identify("a", "ada", ["r1"])
+    again = ledger.get_request("b")
+    assert (again.status, again.duplicate_of, again.outcome, again.answered_at) == ("received", None, None, None)
+    ledger.admit("b")
+    assert ledger.is_quarantined("r2") and ledger.verify_rows() == []
+
+
+def test_a_request_that_is_put_on_hold_opens_its_duplicates_again(
+    ledger: Ledger, add: Callable[..., Any], clock: Clock
+) -> None:
+    add("a", "r1", "r2")
+    assert {add("b", "r1").duplicate_of, add("c", "r2", identity_verified=False).duplicate_of} == {"a"}
+    add("d", "r3", ambiguous=True, candidates=("ada", "bob"))
+    ledger.move("d", "duplicate", duplicate_of="a")
+    clock.forward(days=1)
+    ledger.hold("a")
+    assert {one: ledger.get_request(one).status for one in "bcd"} == {
+        "b": "received", "c": "identity_unverified", "d": "identity_unverified",
+    }  # fmt: skip
+    assert ledger.get_request("c").identity_requested_at is None, "nobody asked that person"
+    assert ledger.get_request("d").outcome == "ambiguous_identity"
+    ledger.confirm("a")
+    assert add("e", "r1").duplicate_of == "a" and ledger.get_request("b").status == "received"
+    assert ledger.verify_rows() == []
+
+
+def test_several_requests_for_the_same_records_go_on_together(ledger: Ledger, add: Callable[..., Any]) -> None:
+    """One run answers both; one that is withdrawn hands its guard on; what one erased stays erased."""
+    for name, more in (("a", {"identity_verified": False}), ("c", {"identity_verified": False}), ("b", {})):
+        add(name, "r1", "r2", **more)
+    for name in "ac":
+        ledger.confirm(name)
+    for name in "abc":
+        ledger.admit(name)
+    ledger.cancel("a")  # held the guard
+    assert ledger.quarantined_among(["r1", "r2"]) == {"r1", "r2"}
+    for status in ("planned", "unlearning", "failed"):
+        ledger.move("b", status, "run-0")
+        ledger.move("c", status, "run-0")
+    for status in ("planned", "unlearning", "verified", "promoted", "purged"):
+        for name in "bc":
+            ledger.move(name, status, "run-1")
+    for name in "bc":
+        ledger.mark_erased(name, "run-1")
+        assert ledger.move(name, "closed", "run-1").outcome == "erased"
+    assert {one.status for name in "bc" for one in ledger.request_records(name)} == {"erased"}
+    assert add("d", "r1").outcome == "already_erased" and ledger.verify_rows() == []
+    guard = ledger.audit_record("r1")["guard"]
+    assert len(guard) == 1 and guard[0]["erased_at"]
+
+
 def test_an_ambiguous_identity_waits_for_a_person(ledger: Ledger, add: Callable[..., Any]) -> None:
     request = add("q1", subject_identity="a.smith", ambiguous=True)
     assert (request.status, request.outcome) == ("identity_unverified", "ambiguous_identity")

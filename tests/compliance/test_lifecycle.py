@@ -23,7 +23,7 @@ ALLOWED = {
     "awaiting_approval": "unlearning quarantined cancelled",
     "unlearning": "verified failed",
     "verified": "promoted failed",
-    "failed": "planned quarantined",
+    "failed": "planned quarantined refused cancelled",
     "promoted": "purged",
     "purged": "closed",
     "duplicate": "received identity_unverified",
@@ -78,6 +78,19 @@ def test_cancelling_is_possible_until_unlearning_starts(ledger: Ledger, add: Cal
         ledger.cancel("q2")
 
 
+def test_a_failed_request_can_be_withdrawn_or_refused_and_lets_its_records_go(
+    ledger: Ledger, add: Callable[..., Any]
+) -> None:
+    for request_id, record in (("q1", "r1"), ("q2", "r2"), ("q3", "r3")):
+        add(request_id, record)
+        ledger.admit(request_id)
+        for status in ("planned", "unlearning", "failed"):
+            ledger.move(request_id, status, "run-1")
+    assert ledger.cancel("q1").outcome == "cancelled" and ledger.refuse("q2", "e").outcome == "refused"
+    assert ledger.quarantined_among(["r1", "r2", "r3"]) == {"r3"}
+    assert ledger.move("q3", "planned", "run-2").status == "planned" and ledger.verify_rows() == []
+
+
 def test_closing_needs_erased_data_and_a_promoted_model(ledger: Ledger, add: Callable[..., Any], clock: Clock) -> None:
     add("q1", "r1")
     ledger.admit("q1")
@@ -121,11 +134,29 @@ def test_the_clock_stands_still_while_proof_of_identity_is_awaited(
     ledger: Ledger, add: Callable[..., Any], clock: Clock
 ) -> None:
     assert add("q1", "r1", identity_verified=False).status == "identity_unverified"
+    ledger.hold("q1")
     assert [one.paused for one in ledger.due_requests()] == [True]
     clock.forward(days=6)
+    ledger.confirm("q1")
     request = ledger.admit("q1")
     assert request.status == "quarantined" and request.identity_confirmed_at == clock.now
     assert request.due_at == date(2026, 4, 8) and "paused 6 days" in request.due_rule
+
+
+def test_only_what_waits_for_nobody_is_admitted(ledger: Ledger, add: Callable[..., Any]) -> None:
+    """A hold that comes in while the queue is worked off must not count as the proof it asks for."""
+    add("q1", "r1")
+    ledger.hold("q1")
+    for _ in range(2):
+        with pytest.raises(IllegalMove, match=r"waits for proof of identity.*request confirm q1"):
+            ledger.admit("q1")
+    assert ledger.get_request("q1").identity_confirmed_at is None and not ledger.is_quarantined("r1")
+    ledger.confirm("q1")
+    assert ledger.admit("q1").status == "quarantined" == ledger.admit("q1").status
+    add("q2", "r2")
+    ledger.cancel("q2")
+    with pytest.raises(IllegalMove, match="is cancelled and cannot become accepted"):
+        ledger.admit("q2")
 
 
 def test_a_request_that_waits_for_proof_of_identity_does_not_become_late_under_gdpr(
@@ -133,6 +164,8 @@ def test_a_request_that_waits_for_proof_of_identity_does_not_become_late_under_g
 ) -> None:
     add("europe", "r1", identity_verified=False)
     add("california", "r2", identity_verified=False, regulation="ccpa")
+    for asked in ("europe", "california"):
+        ledger.hold(asked)
     add("sure", "r3")
     clock.forward(days=50)
     queue = {one.request.id: one for one in ledger.due_requests()}
@@ -152,19 +185,20 @@ def test_a_pause_moves_both_deadlines_and_one_that_comes_too_late_moves_none(
     ledger: Ledger, add: Callable[..., Any], clock: Clock
 ) -> None:
     add("q1", "r1", identity_verified=False)
+    ledger.hold("q1")
     ledger.extend("q1", "complex", clock.forward(days=1))
     clock.forward(days=9)
-    request = ledger.admit("q1")
+    request = ledger.confirm("q1")
     assert (request.due_at, request.extended_to) == (date(2026, 4, 13), date(2026, 6, 12))  # 12 April is a Sunday
     add("q2", "r2")
     clock.forward(days=40)
     ledger.move("q2", "identity_unverified")  # asked on 21 April, after the month was over
     clock.forward(days=5)
-    assert ledger.admit("q2").due_at == date(2026, 4, 2) and ledger.statistics()["late"] == 1
+    assert ledger.confirm("q2").due_at == date(2026, 4, 2) and ledger.statistics()["late"] == 1
     add("q3", "r3", identity_verified=False, regulation="ccpa", received_at=clock.now)
-    before = ledger.get_request("q3")
+    before = ledger.hold("q3")
     clock.forward(days=20)
-    after = ledger.admit("q3")
+    after = ledger.confirm("q3")
     assert (after.due_at, after.acknowledge_by) == (before.due_at, before.acknowledge_by)
 
 

@@ -124,7 +124,7 @@ def test_an_open_request_says_where_it_stands_and_by_when(status: Status) -> Non
         (request("refused", refusal_ground="a reason"), "refused (a reason)"),
         (request("refused"), "a ground that is not recorded"),
         (request("not_found", answered_at=ASKED), "None of what it names was found"),
-        (request("cancelled"), "withdrawn before any model was changed"),
+        (request("cancelled"), "withdrawn before any model in use was changed"),
         (request("duplicate", duplicate_of="req-0", outcome="already_erased"), "erased already, by request req-0"),
         (request("duplicate", duplicate_of="req-0", outcome="duplicate"), "what request req-0 asks for already"),
         (request("closed", outcome="not_in_training", answered_at=ASKED), "there was nothing to forget"),
