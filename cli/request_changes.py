@@ -115,8 +115,8 @@ def _change(request_id: str, json: bool, change: Any, advice: str = "") -> None:
         output.line(f"  due {after.deadline}: {rule}{late}")
         if after.status == "identity_unverified" and after.identity_requested_at is None:
             output.line(
-                f"  It waits for proof of identity, and nobody was asked yet: the clock runs on. When the person is asked: "
-                f"expunge request hold {after.id}."
+                "  It waits for proof of identity, and nobody was asked yet: the clock runs on. "
+                f"When the person is asked: expunge request hold {after.id}."
             )
         elif after.status == "identity_unverified":
             stands = "goes on meanwhile" if after.regulation == "ccpa" else "stands still until it is confirmed"

@@ -22,8 +22,12 @@ def add_to(parent: typer.Typer) -> None:
 
 @app.command("add")
 def add(
-    records: Annotated[list[str] | None, typer.Option("--record", "-r", help="A record id, of that person if one is named. Repeatable.")] = None,
-    subject: Annotated[str | None, typer.Option("--subject", "-s", help="A person: without --record, all of their records.")] = None,
+    records: Annotated[
+        list[str] | None, typer.Option("--record", "-r", help="A record id, of --subject if given. Repeatable.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", "-s", help="A person: without --record, all of their records.")
+    ] = None,
     request_id: Annotated[
         str | None, typer.Option("--id", help="The controller's request id; default: a new one.")
     ] = None,
@@ -46,9 +50,8 @@ def add(
     output.line(f"Request {added.request.id} {words}: {added.request.status}, {count} record(s).")
     output.line(f"  due {added.request.deadline} ({added.request.due_rule})")
     if added.request.outcome == "ambiguous_identity":
-        output.line(
-            f"  It fits more than one person. Say who is meant: expunge request confirm {added.request.id} --subject PERSON"
-        )
+        output.line("  It fits more than one person. Say who is meant:")
+        output.line(f"    expunge request confirm {added.request.id} --subject PERSON")
 
 
 @app.command("list")
@@ -116,4 +119,4 @@ def _owed(request: Any) -> str:
         return f"acknowledge by {request.acknowledge_by}"
     if request.status != "identity_unverified":
         return ""
-    return "proof of identity" if request.identity_requested_at is not None else "proof of identity; nobody was asked yet"
+    return "proof of identity" + ("" if request.identity_requested_at is not None else "; nobody was asked yet")

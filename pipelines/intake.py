@@ -40,6 +40,8 @@ def add_request(
 ) -> tuple[Added, int]:
     """Put a request on the ledger; returns it and the number of its records. Without a regulation, the project's.
 
+    It means what the same request in a file would: records that are named are meant alone, and are ambiguous if they
+    belong to somebody else than `subject`; without any, all of the person's are meant.
     Raises NotFoundError for a record or person that the data do not know and that was not erased before, UsageError
     for a request that names nothing or changes one that is there. Nothing is recorded then.
     """
@@ -50,24 +52,20 @@ def add_request(
         named = list(dict.fromkeys(record_ids))
         erased = [r for r in named if r not in table.position and ledger.is_quarantined(r)]
         table.rows([r for r in named if r not in erased])
-        wanted = list(named)
-        if subject is not None:
-            owned = table.of_subject(subject)
-            if not owned and not ledger.audit_subject(subject)["known"]:
-                raise NotFoundError(
-                    f"Data set {table.name!r} knows no subject {subject!r}.", "Check the subject column of the data."
-                )
-            wanted += [r for r in owned if r not in wanted]
-        added = ledger.add_request(
+        people = _people(table)
+        if subject and not people.records_of(subject) and not ledger.audit_subject(subject)["known"]:
+            raise NotFoundError(
+                f"Data set {table.name!r} knows no subject {subject!r}.", "Check the subject column of the data."
+            )
+        incoming = Incoming(
             request_id or str(uuid.uuid4()),
-            subject,
-            wanted,
-            regulation or controller(project).regulation,
-            clock.now(),
-            details={"kind": "person" if subject is not None else "records"},
-            named_records=named,
+            subjects=(subject,) if subject else (),
+            record_ids=tuple(named),
+            regulation=regulation,
         )
-    return added, len(wanted)
+        (new,) = _resolved([incoming], people, ledger, project)
+        (added,) = ledger.add_requests([new])
+    return added, len(new.record_ids)
 
 
 def read_files(

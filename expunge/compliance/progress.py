@@ -90,7 +90,7 @@ class Progress(Quarantine):
             return self._move(connection, request, Status.QUARANTINED, None, {})
 
     def cancel(self, request_id: str, **details: Any) -> Request:
-        """Withdraw a request; possible until unlearning starts, and once it has failed. Raises IllegalMove otherwise."""
+        """Withdraw a request; possible until unlearning starts, and once it failed. Raises IllegalMove otherwise."""
         return self.move(request_id, Status.CANCELLED, details=details)
 
     def refuse(self, request_id: str, ground: str, **details: Any) -> Request:

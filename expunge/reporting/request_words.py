@@ -89,6 +89,8 @@ def _asked(request: Request, facts: RequestFacts) -> str:
 def _state(request: Request) -> str:
     if request.outcome == "ambiguous_identity":
         return "More than one person fits what was given, so it waits to be told which; nothing is changed until then."
+    if request.status == Status.IDENTITY_UNVERIFIED and request.identity_requested_at is None:
+        return "It waits for proof of who asks, for which nobody was asked yet; nothing is changed until then."
     return STATES[request.status]
 
 
