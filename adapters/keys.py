@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from adapters.ledger import open_ledger, pseudonymizer
@@ -18,10 +17,9 @@ from expunge.compliance.certificate import (
 )
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.pseudonym import KEY_VARIABLE, rotate_key
-from expunge.compliance.verify.canonical import Malformed
 from expunge.compliance.verify.envelope import key_id as public_key_id
 from expunge.compliance.verify.envelope import read_public_key
-from expunge.errors import ExpungeError, UsageError
+from expunge.errors import ExpungeError
 
 EVENT = "key.rotated"
 PSEUDONYM, CERTIFICATE = "pseudonym", "certificate"
@@ -111,10 +109,3 @@ def _note(ledger: Ledger, project: Project, of: str, before: str | None = None) 
 
 def _current(project: Project, of: str) -> str:
     return next(key.id for key in keys(project) if key.of == of)
-
-
-def _id_of(path: Path) -> str:
-    try:
-        return public_key_id(read_public_key(path))
-    except Malformed as error:
-        raise UsageError(f"{error}.", "Restore it from a backup: old certificates verify with it.") from error

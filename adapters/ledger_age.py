@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.project import Project, current_project
 from expunge.compliance.ledger import Ledger
+from expunge.compliance.whole_file import write_whole
 from expunge.errors import IntegrityError
 
 HEAD_FILE = "ledger.head"
@@ -21,9 +22,7 @@ def write_head(ledger: Ledger, project: Project) -> None:
     known = _written(path)
     if known is not None and known[0] >= head.seq:
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(f"{ledger.ledger_id} {head.seq} {head.hash}\n")
-    partial.replace(path)
+    write_whole(path, f"{ledger.ledger_id} {head.seq} {head.hash}\n".encode())
 
 
 def require_current(ledger: Ledger, project: Project | None = None, certificates: bool = False) -> None:

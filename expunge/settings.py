@@ -118,7 +118,6 @@ class DeletionConfig(Strict):
 
     purge_prefix: Literal["destroy", "until_due"] = "destroy"
     prefix_margin_days: int = Field(default=1, ge=1)
-    within_days: int = Field(default=30, ge=0)
     seed: int = Field(default=3, ge=0)
     approval: Literal["none", "required"] = Field(default="none", description="does a person answer for every plan?")
     approve_up_to: float | None = Field(default=None, gt=0, description="retrainings that `--approve` may answer for")

@@ -60,10 +60,12 @@ class ChainReport:
 
 
 def check_all(ledger: Ledger, note: Path, now: datetime) -> ChainCheck:
-    """Recompute every event, and write down how far that came, whatever was written there before."""
-    head = ledger.head()
+    """Recompute every event, and write down how far that came, unless the note knows an event that is gone or another
+    now: `check_quickly` must go on saying so.
+    """
+    head, known = ledger.head(), _read(note, ledger.ledger_id)
     found = ledger.verify_chain()
-    if found.ok:
+    if found.ok and (known is None or _holds(ledger, head, known)):
         _write(note, ledger.ledger_id, head, now)
     return found
 
@@ -75,10 +77,16 @@ def check_quickly(ledger: Ledger, note: Path, now: datetime, events: int = QUICK
     head, known = ledger.head(), _read(note, ledger.ledger_id)
     before_at = known["at"] if known else None
     if known and known["seq"] > head.seq:
-        broken = f"SHORTER than it was: it ends at event {head.seq}, and event {known['seq']} was there on {before_at}"
+        broken = (
+            f"SHORTER than it was: it ends at event {head.seq}, and event {known['seq']} was there on {before_at} "
+            f"({note.name}; remove that file if an older ledger is taken on purpose)"
+        )
         return ChainReport(broken, 1, 0, head.seq, before_at)
     if known and ledger.head(at=known["seq"]).hash != known["hash"]:
-        broken = f"REWRITTEN: event {known['seq']} is not the one that was there on {before_at}"
+        broken = (
+            f"REWRITTEN: event {known['seq']} is not the one that was there on {before_at} "
+            f"({note.name}; remove that file if another past is taken on purpose)"
+        )
         return ChainReport(broken, 1, 0, head.seq, before_at)
     if head.seq <= events:
         found = check_all(ledger, note, now)
@@ -92,6 +100,11 @@ def check_quickly(ledger: Ledger, note: Path, now: datetime, events: int = QUICK
     if found.ok:
         _write(note, ledger.ledger_id, Head(last, found.head_hash), now)
     return ChainReport(_broken(found), known["seq"] + 1, last, head.seq, before_at)
+
+
+def _holds(ledger: Ledger, head: Head, known: Mapping[str, Any]) -> bool:
+    """Whether the chain still has the event that was written down."""
+    return known["seq"] <= head.seq and ledger.head(at=known["seq"]).hash == known["hash"]
 
 
 def _broken(found: ChainCheck) -> str:

@@ -136,6 +136,13 @@ def test_an_export_of_the_chain_serves_as_an_anchor_and_in_place_of_the_ledger(w
         ledger.export_chain(export)
         ledger.add_request("late", "eve", ["r9"], "gdpr", START)
     assert whole.check(export).exit_code == 0
+    header, rest = export.read_bytes().split(b"\n", 1)
+    for change in ({"events": None, "head_hash": None}, {"events": None}, {"head_hash": None}, {"events": True}):
+        fewer = {name: value for name, value in {**json.loads(header), **change}.items() if value is not None}
+        text = json.dumps(fewer, separators=(",", ":"), sort_keys=True)
+        (tmp_path / "headless.jsonl").write_bytes(text.encode() + b"\n" + rest)
+        assert whole.check(tmp_path / "headless.jsonl").exit_code == 5
+        assert "how many events it has" in whole.words(tmp_path / "headless.jsonl")
     done = verify_everything(whole.state, ledger=export)
     assert done.exit_code == 0 and "an export, without rows" in describe_all(done)
     with behind_its_back(whole.ledger) as connection:

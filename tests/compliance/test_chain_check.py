@@ -81,10 +81,15 @@ def test_an_end_that_was_cut_off_shows_and_so_does_a_past_written_anew(
     assert ledger.verify_chain().ok  # which the chain alone cannot show
     found = check_quickly(ledger, tmp_path / "note", clock.now)
     assert found.state.startswith("SHORTER than it was: it ends at event 15")
+    assert check_all(ledger, tmp_path / "note", clock.now).ok  # the note that knows better stays
+    assert check_quickly(ledger, tmp_path / "note", clock.now).state == found.state
     write(ledger, 9)
     found = check_quickly(ledger, tmp_path / "note", clock.now)
     assert ledger.verify_chain().ok and found.state.startswith("REWRITTEN: event 21") and not found.whole
-    check_all(ledger, tmp_path / "note", clock.now)  # a restored backup is taken as it is once all of it was checked
+    check_all(ledger, tmp_path / "note", clock.now)
+    assert not check_quickly(ledger, tmp_path / "note", clock.now).whole
+    assert "remove that file" in found.state
+    (tmp_path / "note").unlink()  # a restored backup is taken as it is by who removes the note
     assert check_quickly(ledger, tmp_path / "note", clock.now).whole
 
 

@@ -13,7 +13,16 @@ from conftest import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.compliance.documents import Incoming, People, Refused, read_documents, read_file, resolve, status_document
+from expunge.compliance.documents import (
+    Incoming,
+    People,
+    Refused,
+    fields,
+    read_documents,
+    read_file,
+    resolve,
+    status_document,
+)
 from expunge.compliance.documents.read import MAX_BYTES
 from expunge.compliance.ledger import Ledger
 from expunge.errors import NotFoundError, UsageError
@@ -163,6 +172,17 @@ def test_small_differences_that_are_allowed() -> None:
     mail = {"identity_type": "email", "identity_value": "a@b", "identity_format": "raw"}
     assert read(opendsr(subject_identities=[*OPENDSR["subject_identities"], mail]))[0].unmatched == 1
     assert read(opendsr(extensions={"other.example.org": {"id": 12, "tags": ["a"]}}))
+
+
+def test_the_rows_of_one_request_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 500
+    monkeypatch.setattr(fields, "MAX_RECORDS", most)
+    row = "q1,{}\n"
+    rows = "".join(row.format(f"r-{number}") for number in range(most))
+    (one,) = read("request_id,record_ids\n" + rows + row.format("r-0"))
+    assert one.record_ids == tuple(f"r-{number}" for number in range(most))
+    found = faults("request_id,record_ids\n" + rows + "".join(row.format(f"s-{number}") for number in range(3)))
+    assert len(found) == 1 and f"line {most + 2}" in found[0] and f"more than {most}" in found[0]
 
 
 def test_no_message_repeats_a_person_or_a_record() -> None:

@@ -28,7 +28,8 @@ def read_csv(content: str, now: datetime, faults: Faults) -> Iterator[Incoming]:
     columns = _columns(header[1], now, faults)
     if columns is None:
         return
-    merged: dict[str, Incoming] = {}
+    first: dict[str, Incoming] = {}
+    records: dict[str, dict[str, None]] = {}  # of all rows of a request, each once, in order
     for line, cells in rows:
         place = f"line {line}"
         if len(cells) != len(columns):
@@ -38,15 +39,20 @@ def read_csv(content: str, now: datetime, faults: Faults) -> Iterator[Incoming]:
         found = build(_values(columns, cells), now, place, faults)
         if found is None:
             continue
-        before = merged.get(found.request_id)
-        if before is None:
-            merged[found.request_id] = found
+        before = first.setdefault(found.request_id, found)
+        mine = records.setdefault(found.request_id, {})
+        if before is found:
+            mine.update(dict.fromkeys(found.record_ids))
         elif (problem := _differs(before, found)) is not None:
             what = f"is not as in {before.place} of the same request."
             faults.append(Fault(place, problem, what, "Make them agree."))
-        else:
-            merged[found.request_id] = before.with_records(found.record_ids)
-    yield from merged.values()
+        elif len(mine) <= fields.MAX_RECORDS:  # beyond that the fault is noted already
+            mine.update(dict.fromkeys(found.record_ids))
+            if len(mine) > fields.MAX_RECORDS:
+                what = f"the rows of this request have more than {fields.MAX_RECORDS} records."
+                faults.append(Fault(place, "record_ids", what, "Check the file."))
+    for request_id, one in first.items():
+        yield replace(one, record_ids=tuple(records[request_id]))
 
 
 def _rows(reader: Any, faults: Faults) -> Iterator[tuple[int, list[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from expunge.errors import UsageError
@@ -30,10 +30,6 @@ class Incoming:
     status_callback_urls: tuple[str, ...] = ()
     unmatched: int = 0
     place: str = field(default="", compare=False)
-
-    def with_records(self, more: tuple[str, ...]) -> Incoming:
-        """The same request with these records as well, each once."""
-        return replace(self, record_ids=tuple(dict.fromkeys((*self.record_ids, *more))))
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,18 @@ def read_anchors(path: Path) -> list[dict[str, Any]]:
         raise Malformed("it is empty")
     first = read_canonical(lines[0])
     if isinstance(first, dict) and first.get("format") == EXPORT_FORMAT:
-        return [{"seq": first.get("events"), "hash": first.get("head_hash")}]
+        seq, digest = first.get("events"), first.get("head_hash")
+        if not _is_count(seq) or not isinstance(digest, str):
+            raise Malformed("the first line of the export does not say how many events it has and how they end")
+        return [{"seq": seq, "hash": digest}]
     anchors = [read_canonical(line) for line in lines if line]
-    if any(not isinstance(one, dict) or set(one) != FIELDS or not isinstance(one["seq"], int) for one in anchors):
+    if any(not isinstance(one, dict) or set(one) != FIELDS or not _is_count(one["seq"]) for one in anchors):
         raise Malformed("a line does not consist of at, hash, key_id, ledger_id and seq")
     return anchors
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _check(
