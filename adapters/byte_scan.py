@@ -29,7 +29,7 @@ import numpy as np
 
 _DEPTH = 4
 _TEXT_VALUES = 3
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{40,}")
 _DECIMAL = re.compile(rb"-?\d*\.\d{4,}(?:[eE][-+]?\d+)?")
 _FORMS = {"float32": ("<f4", 2), "float64": ("<f8", 2), "float16": ("<f2", 4)}
 
@@ -57,6 +57,8 @@ class Wanted:
                 self._add_drawing(record, row)
         for name, form in (names or {}).items():
             self.needles.append((name, form, name.encode()))
+        self.needles = list(dict.fromkeys(self.needles))
+        self._of_text = [one for one in self.needles if _is_text(one[2])]
 
     def _add_numbers(self, record: str, values: Any) -> None:
         for form, (kind, run) in _FORMS.items():
@@ -85,11 +87,20 @@ class Wanted:
 
     def among(self, content: bytes) -> set[tuple[str, str]]:
         """(record, form) of everything that some bytes hold."""
-        plain = content.isascii()  # then it can hold no needle that is not
-        found = {(r, form) for r, form, needle in self.needles if (not plain or needle.isascii()) and needle in content}
+        needles = self._of_text if _is_text(content) else self.needles
+        found = {(record, form) for record, form, needle in needles if needle in content}
         written = set(_DECIMAL.findall(content))
         found |= {(r, "text") for r, texts in self.texts.items() if len(texts & written) >= _TEXT_VALUES}
         return found
+
+
+def _is_text(content: bytes) -> bool:
+    """Text holds no needle that is none."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\x00" not in content
 
 
 def scan(folder: Path, wanted: Wanted) -> list[Hit]:
@@ -108,7 +119,7 @@ def scan(folder: Path, wanted: Wanted) -> list[Hit]:
 def contents(content: bytes, depth: int = _DEPTH) -> Iterator[tuple[str, bytes]]:
     """A file's bytes, and those of everything that is packed inside it, with where it was."""
     yield "", content
-    if depth == 0:
+    if depth == 0 or not content:
         return
     for where, inner in _unpacked(content):
         for deeper, part in contents(inner, depth - 1):
@@ -123,12 +134,11 @@ def _unpacked(content: bytes) -> Iterator[tuple[str, bytes]]:
             except Exception:  # cut short, or no such file after all: its raw bytes were scanned
                 yield f"{kind} that cannot be read", b""
             return
-    for match in _BASE64.finditer(content):
-        try:
-            decoded = base64.b64decode(match.group() + b"=" * (-len(match.group()) % 4))
-        except ValueError:
-            continue
-        yield "base64", decoded
+    decoded = [base64.b64decode(text[: len(text) // 4 * 4]) for text in _BASE64.findall(content)]
+    packed = [part for part in decoded if part.startswith(tuple(magic for magic, _, _ in _PACKED))]
+    yield from (("base64", part) for part in packed)
+    if decoded:
+        yield "base64", b"\x00".join(decoded)
 
 
 def _zip(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -84,8 +84,8 @@ def _never_passed(version: Any, ledger: Ledger) -> list[str]:
     metadata = version.run_metadata
     if "gate" in metadata:
         run = next((r for r in ledger.list_runs() if r.id == version.name), None)
-        done = run is not None and run.status in ("promoted", "purged", "closed")
-        return [] if done else ["the ledger knows no run that promoted it"]
+        promoted = run is not None and run.model_version_after is not None
+        return [] if promoted else ["the ledger knows no run that promoted it"]
     accuracy, floor = metadata.get("held_out_accuracy"), metadata.get("commonest_class")
     if accuracy is None or floor is None or not float(accuracy) > float(floor):
         return ["it never served: it does not beat the commonest class"]

@@ -26,5 +26,6 @@ def versions() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(CODE_ROOT), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    # Without the optional lock: a process that is killed here would leave it, and block the user's next commit.
+    command = ["git", "--no-optional-locks", "-C", str(CODE_ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

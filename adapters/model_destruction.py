@@ -10,13 +10,13 @@ from typing import Any
 from zenml.client import Client
 from zenml.utils.pagination_utils import depaginate
 
-from adapters import artifacts, clock, model_registry, prefixes, purging, workdir
+from adapters import artifacts, clock, model_registry, prefixes, purge_kinds, purging, workdir
 from adapters.ledger import open_ledger, write_epoch
 from expunge.errors import IntegrityError, UsageError
 
 # What is evidence of how requests were answered stays: numbers about models, no weights and no records.
 EVIDENCE = {
-    name: f"evidence of how requests were answered: {purging.KEPT[name]}"
+    name: f"evidence of how requests were answered: {purge_kinds.KEPT[name]}"
     for name in (
         "certificates", "due_requests", "erasure_report", "evidence", "gate_decision", "lineage", "promotion", "purge",
         "registered_model", "unlearning_plan", "unlearning_run",
@@ -60,7 +60,11 @@ def derived_from(version: Any) -> Destruction:
                 kept.append((model_registry.label(child), "retrained from scratch: took nothing of its weights"))
             else:
                 chosen.append((child, f"unlearned from {model_registry.label(parent)}"))
-    found = _flow({str(a.id): a for v, _ in chosen for a in artifacts.versions(model_version_id=v.id)}, chosen)
+    own = [a for v, _ in chosen for a in artifacts.versions(model_version_id=v.id)]
+    names = {name for v, _ in chosen for name in (str(v.id), model_registry.label(v))}
+    left_by = {run.id for run in runs if run.model_version_before in names}
+    own += [prefix.version for prefix in prefixes.kept() if prefix.run_id in left_by]  # checkpoints of these models
+    found = _flow({str(a.id): a for a in own}, chosen)
     stays = {name: sum(a.artifact.name == name for a in found) for name in EVIDENCE}
     kept += [(f"{count} {name}", EVIDENCE[name]) for name, count in stays.items() if count]
     gone = [a for a in found if a.artifact.name not in EVIDENCE and not artifacts.is_destroyed(a)]
@@ -81,12 +85,12 @@ def destroy_model(version: Any, found: Destruction) -> dict[str, Any]:
         details = {"requests": [], "versions": found.labels}
         ledger.add_run(run_id, method="destroy", model_version_before=model_registry.label(version), details=details)
     everything = {a.id: a for a in [*_destroyed_by(run_id), *found.artifacts]}
-    stored = {a.id: purging.objects_of(a) for a in found.artifacts if a.artifact.name in purging.HOLD_OBJECTS}
+    stored = {a.id: purging.objects_of(a) for a in found.artifacts if a.artifact.name in purge_kinds.WITH_CHECKPOINTS}
     for artifact in found.artifacts:
-        if artifact.artifact.name == "trajectory":
-            purging.destroy_trajectory(artifact, run_id)
-        elif artifact.artifact.name == prefixes.KIND:
+        if artifact.artifact.name == prefixes.KIND:
             prefixes.destroy(prefixes.KeptPrefix(artifact), run_id)
+        elif artifact.artifact.name == "trajectory":
+            purging.destroy_trajectory(artifact, run_id)
         else:
             artifacts.destroy(artifact, run_id)
     for one, _ in found.versions:
@@ -141,7 +145,7 @@ def _tombstone(artifact: Any, run_id: str) -> dict[str, Any]:
         "name": str(artifact.id),
         "status": "destroyed",
         "content_hash": artifact.content_hash or metadata.get("dvc_hash"),
-        "method": purging.METHOD,
+        "method": purge_kinds.METHOD,
         "run_id": run_id,
         "created_at": artifact.created.replace(tzinfo=UTC),
         "destroyed_at": clock.now(),

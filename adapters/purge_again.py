@@ -5,15 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, purging, step_logs
-from adapters.exclusive import alone
+from adapters import artifacts, clock, model_registry, purging, remains, step_logs
 from adapters.ledger import open_ledger, pseudonymizer, write_epoch
 from adapters.ledger_age import erased_by_certificates, require_current
 from adapters.purge_records import PurgeResult, purge_records
 from adapters.purging import Descendant
-
-# States of a run whose model passed the gate and serves, or served.
-DONE = ("promoted", "purged", "closed")
+from adapters.turn import turn
 
 
 def erased() -> frozenset[str]:
@@ -34,21 +31,22 @@ def whats_back() -> list[Descendant]:
 def purge_again() -> tuple[str, PurgeResult | None]:
     """Destroy it, with tombstones and an event; returns the id they carry, and what was done (None: there was
     nothing). Raises IntegrityError when it is still there afterwards, or when the ledger is an older copy;
-    ExpungeError while a deletion run is under way.
+    AtWork while a deletion run is under way.
     """
-    with alone():
+    with turn(wait=False):
         return _purge_again()
 
 
 def _purge_again() -> tuple[str, PurgeResult | None]:
     gone = erased()
     logs = step_logs.naming(gone, pseudonymizer()) if gone else []
-    if not whats_back() and not logs:
+    if not whats_back() and not logs and not remains.nameless():
         return "", None
     run_id = f"purge-{secrets.token_hex(4)}"
     with open_ledger() as ledger:
         ledger.add_run(run_id, method="purge", details={"requests": []})
     done = purge_records(gone, _passed(), run_id)
+    remains.sweep()
     with open_ledger() as ledger:
         counts: dict[str, Any] = {"destroyed": len(done.destroyed), "left": len(done.rescan["found"])}
         ledger.append_event("purge.repeated", counts, run_id=run_id)
@@ -60,6 +58,6 @@ def _purge_again() -> tuple[str, PurgeResult | None]:
 def _passed() -> list[str]:
     """Artifacts of the models that passed a gate for what they were asked to forget: made by a run of the ledger."""
     with open_ledger() as ledger:
-        runs = {run.id for run in ledger.list_runs() if run.status in DONE}
+        runs = {run.id for run in ledger.list_runs() if run.model_version_after is not None}
     versions = [v for v in model_registry.all_versions() if v.name in runs]
     return [str(a.id) for v in versions for a in artifacts.versions(model_version_id=v.id)]

@@ -9,12 +9,13 @@ from typing import Any
 
 from zenml.client import Client
 
-from adapters import artifacts, purging
+from adapters import artifacts, purging, remains
 from adapters.ledger import open_ledger
 from adapters.project import current_project
 from adapters.purging import Descendant
 
 DESTROY, REMOVE_ROWS, KEEP = "destroy", "remove rows", "keep"
+STRAY = "saved by a killed process and never recorded"
 ARTIFACTS, CHECKPOINTS, LOGS, WORK = "artifact store", "DVC cache and remote", "step logs", "work folder"
 
 
@@ -50,6 +51,10 @@ def preview(requests: Iterable[str] = ()) -> tuple[list[str], list[Item]]:
     items = [item for descendant in found for item in _items(descendant, live)]
     items += [_log(path) for path in purging.logs_about(found, pseudonyms)]
     items += _work()
+    stray = remains.nameless()
+    items += [Item(DESTROY, "stray", f.name, "", ARTIFACTS, _folder_size(f), STRAY) for f in stray.folders]
+    objects = [o for one in stray.trajectories for o in one.objects]
+    items += [Item(DESTROY, "stray", "object", o, CHECKPOINTS, None, STRAY) for o in objects]
     items += [Item(KEEP, part["kind"], part["name"], "", ARTIFACTS, None, part["reason"]) for part in purging.kept()]
     return chosen, sorted(items, key=lambda item: item.action == KEEP)
 
@@ -84,5 +89,8 @@ def _work() -> list[Item]:
     home = current_project().work
     why = "half-finished work of a process that is gone"
     folders = sorted(home.iterdir()) if home.is_dir() else []
-    sizes = {f: sum(path.stat().st_size for path in f.rglob("*") if path.is_file()) for f in folders}
-    return [Item(DESTROY, "work", folder.name, "", WORK, size, why) for folder, size in sizes.items()]
+    return [Item(DESTROY, "work", folder.name, "", WORK, _folder_size(folder), why) for folder in folders]
+
+
+def _folder_size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters import artifacts, clock, purging
 from adapters.ledger import open_ledger
+from adapters.purge_kinds import LOGS_METHOD, METHOD, ROWS_METHOD
 from adapters.purging import Descendant
 from expunge.errors import IntegrityError
 
@@ -44,7 +45,7 @@ def purge_records(pseudonyms: Collection[str], promoted: Iterable[str], run_id: 
     parts = [_part(d) for d in done.destroyed]
     if done.logs:
         words = f"{len(done.logs)} log file(s) of the runs that had the records in their hands"
-        parts.append({"kind": "step_logs", "name": words, "action": "destroyed", "method": purging.LOGS_METHOD})
+        parts.append({"kind": "step_logs", "name": words, "action": "destroyed", "method": LOGS_METHOD})
     parts += purging.kept()
     by_name = {str(d.version.id): d for d in done.destroyed}
     with open_ledger() as ledger:
@@ -64,7 +65,7 @@ def _part(descendant: Descendant) -> dict[str, Any]:
         "name": str(version.id),
         "content_hash": version.content_hash or version.run_metadata.get("dvc_hash"),
         "action": "destroyed",
-        "method": purging.ROWS_METHOD if descendant.rows else purging.METHOD,
+        "method": ROWS_METHOD if descendant.rows else METHOD,
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -12,37 +10,9 @@ from typing import Any
 from adapters import artifacts, clock, model_registry, prefixes, step_logs, workdir
 from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.ledger import pseudonymizer
+from adapters.purge_kinds import KEPT, READERS, ROWS_GO, WITH_CHECKPOINTS
 from adapters.scoring import shards_of
 from expunge.errors import IntegrityError
-
-METHOD = "deleted from the artifact store, the DVC cache and its remote (Clear, NIST SP 800-88 Rev. 2)"
-ROWS_METHOD = "rows of the records taken out of a table that stays (Clear, NIST SP 800-88 Rev. 2)"
-LOGS_METHOD = "log files deleted from the artifact store (Clear, NIST SP 800-88 Rev. 2)"
-
-# Their bytes live in DVC.
-HOLD_OBJECTS = ("trajectory", prefixes.KIND)
-_NUMBERS = "numbers about models and record sets; holds no record, no id and no weights"
-KEPT = {
-    "budget_predictor": _NUMBERS,
-    "audit_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
-    "certificates": "paths of certificates by opaque request id",
-    "due_requests": "opaque request ids only",
-    "drift_report": _NUMBERS,
-    "erasure_report": _NUMBERS,
-    "evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
-    "gate_decision": _NUMBERS,
-    "lineage": "hashes, dates and opaque ids (records and people under keyed pseudonyms)",
-    "promotion": "name and stage of a model version",
-    "purge": "hashes, counts and reasons of earlier purges",
-    "registered_model": "name and stage of a model version",
-    "scored_shard": _NUMBERS,
-    "scoring_report": _NUMBERS,
-    "shadow_evidence": f"{_NUMBERS} (records under keyed pseudonyms)",
-    "scoring_shards": "step numbers only",
-    "unlearning_plan": _NUMBERS,
-    "unlearning_run": f"{_NUMBERS} (requests under their opaque ids)",
-    "utility": _NUMBERS,
-}
 
 
 @dataclass(frozen=True)
@@ -110,7 +80,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
         own = str(version.run_metadata.get("trajectory", ""))
         if own in contaminated and (str(version.id) not in passed or owner(version) in leaving):
             found.append(Descendant(version, "the last weights of such a trajectory"))
-    for name, ids in _READERS.items():
+    for name, ids in READERS.items():
         for version in artifacts.versions(name, present_only=True):
             held = among(ids(_reader(version)))
             if held and name in ROWS_GO and owner(version) in staying - {""}:
@@ -124,7 +94,7 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
 def returned() -> list[Descendant]:
     """What was destroyed once and is there again: a backup was put back."""
     gone = [v for v in artifacts.versions() if artifacts.is_destroyed(v)]
-    stored = {v.id: made for v in gone if v.artifact.name in HOLD_OBJECTS and (made := objects_of(v))}
+    stored = {v.id: made for v in gone if v.artifact.name in WITH_CHECKPOINTS and (made := objects_of(v))}
     objects = {o for made in stored.values() for o in made.objects} - live_objects()
     back = set(CheckpointStore().present(_as_directory(objects))) if objects else set()
     why = "was destroyed before and is there again, as after a restore from a backup"
@@ -155,7 +125,7 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
+            done.shared += _destroy_prefix(descendant, run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -168,6 +138,12 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
     done.logs = logs_about(done.destroyed, pseudonyms)
     step_logs.destroy(done.logs)
     return done
+
+
+def _destroy_prefix(descendant: Descendant, run_id: str) -> list[str]:
+    if artifacts.still_stored(descendant.version):
+        return prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
+    return CheckpointStore().destroy(descendant.stored) if descendant.stored is not None else []  # its bytes came back
 
 
 def logs_about(found: Iterable[Descendant], pseudonyms: Collection[str]) -> list[str]:
@@ -262,7 +238,7 @@ def _trajectory(version: Any, why: str, digest: str) -> Descendant:
 
 
 def objects_of(version: Any) -> StoredDirectory | None:
-    """A trajectory's DVC objects: by its manifest, else by what its metadata kept of it."""
+    """DVC objects of a trajectory or a prefix: by its manifest, else by what its metadata kept of it."""
     if artifacts.still_stored(version):
         try:
             stored: StoredDirectory = _reader(version).load_stored()
@@ -282,43 +258,10 @@ def _as_directory(objects: Iterable[str]) -> StoredDirectory:
 
 def live_objects(but: Collection[Any] = ()) -> set[str]:
     """DVC objects of the trajectories and prefixes that exist, but for those with one of these ids."""
-    present = [v for name in HOLD_OBJECTS for v in artifacts.versions(name, present_only=True) if v.id not in but]
-    present = [v for v in present if artifacts.still_stored(v)]  # else a killed purge was about to record its end
-    return {o for version in present for o in _reader(version).load_stored().objects}
+    present = [v for name in WITH_CHECKPOINTS for v in artifacts.versions(name, present_only=True) if v.id not in but]
+    held = [v for v in present if artifacts.still_stored(v)]
+    return {o for version in held for o in _reader(version).load_stored().objects}
 
 
 def _reader(version: Any) -> Any:
     return artifacts.materializer_of(version)
-
-
-def _parquet_ids(name: str) -> Callable[[Any], list[str]]:
-    def ids(reader: Any) -> list[str]:
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(io.BytesIO(reader.read_file(name)), columns=["record_id"])
-        return list(table["record_id"].to_pylist())
-
-    return ids
-
-
-def _json_ids(name: str, key: str | None) -> Callable[[Any], list[str]]:
-    def ids(reader: Any) -> list[str]:
-        raw = json.loads(reader.read_file(name))
-        return list(raw if key is None else raw[key])
-
-    return ids
-
-
-# Tables of records that mean the same without some of them; anything else that holds the records goes as a whole.
-ROWS_GO = frozenset({"held_out_records", "gradient_norms", "privacy_losses"})
-
-_READERS: dict[str, Callable[[Any], list[str]]] = {
-    "training_records": _json_ids("records.json", "record_ids"),
-    "held_out_records": _json_ids("records.json", "record_ids"),
-    "gradient_norms": _parquet_ids("norms.parquet"),
-    "privacy_losses": _parquet_ids("losses.parquet"),
-    "planted_outputs": _json_ids("planted.json", None),
-    "reference_pool": _json_ids("pool.json", "record_ids"),
-    "forget_set": _json_ids("forget_set.json", "record_ids"),
-    "evaluation_outputs": _json_ids("names.json", "record_ids"),
-}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,13 +18,24 @@ from uuid import UUID
 from zenml.client import Client
 
 from adapters import artifacts, model_registry, prefixes, purging, workdir
-from adapters.checkpoint_store import CheckpointStore
+from adapters.checkpoint_store import CheckpointStore, StoredDirectory
 from adapters.project import current_project
 from adapters.running import nobody_since
 
 _LOGS, _OWN = "logs", "custom_artifacts"
 _TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 _TRAINED = ("trajectory", "model", "training_records", "held_out_records")
+
+
+@dataclass(frozen=True)
+class Nameless:
+    """Folders of the artifact store and checkpoints that no artifact names."""
+
+    folders: tuple[Path, ...] = ()
+    trajectories: tuple[StoredDirectory, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.folders or self.trajectories)
 
 
 def sweep() -> None:
@@ -35,9 +47,18 @@ def sweep() -> None:
     before = nobody_since()
     if before is not None:
         _remove_temporary_files(before)
-        _remove_nameless_folders({str(v.uri).rstrip("/") for v in every}, before)
-        _remove_nameless_trajectories(every)
+        found = _nameless(every, before)
+        for folder in found.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        for stored in found.trajectories:
+            CheckpointStore().destroy(stored)
     workdir.sweep()
+
+
+def nameless() -> Nameless:
+    """What `sweep` would remove of the stores, or nothing while another process runs a pipeline."""
+    before = nobody_since()
+    return Nameless() if before is None else _nameless(artifacts.versions(), before)
 
 
 def finish(version: Any) -> None:
@@ -76,7 +97,12 @@ def _remove_temporary_files(before: float) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _remove_nameless_folders(known: set[str], before: float) -> None:
+def _nameless(every: list[Any], before: float) -> Nameless:
+    folders = _nameless_folders({str(v.uri).rstrip("/") for v in every}, before)
+    return Nameless(tuple(folders), tuple(_nameless_trajectories(every)))
+
+
+def _nameless_folders(known: set[str], before: float) -> list[Path]:
     """Folders of the artifact store that a step filled, of which ZenML never heard. Only a store that is a folder here.
 
     They lie at <store>/<step>/<output>/<step run>/<id>, those of a step's own artifacts at <store>/custom_artifacts/
@@ -85,7 +111,7 @@ def _remove_nameless_folders(known: set[str], before: float) -> None:
     """
     store = _store()
     if store is None:
-        return
+        return []
     candidates = [*store.glob("*/*/*/*"), *store.glob(f"{_OWN}/*/*")]
     found = [
         folder
@@ -94,23 +120,18 @@ def _remove_nameless_folders(known: set[str], before: float) -> None:
         if (parts := folder.relative_to(store).parts)[0] != _LOGS and (parts[0] == _OWN) == (len(parts) == 3)
     ]
     runs = {folder.parent.name for folder in found if folder.relative_to(store).parts[0] != _OWN}
-    if all(_is_step_run(name) for name in runs):
-        for folder in found:
-            shutil.rmtree(folder, ignore_errors=True)
+    return found if all(_is_step_run(name) for name in runs) else []
 
 
-def _remove_nameless_trajectories(every: list[Any]) -> None:
+def _nameless_trajectories(every: list[Any]) -> list[StoredDirectory]:
     """Checkpoints that were stored for an artifact that never came to be, by whatever file may name them."""
     place = _store()
     if place is None:
-        return
+        return []
     named = {str(v.run_metadata.get("dvc_hash", "")) for v in every if not artifacts.is_destroyed(v)}
     for file in place.rglob("dvc.json"):
         named.add(str(json.loads(file.read_text())["dvc_hash"]))
-    store = CheckpointStore()
-    for stored in store.trajectories():
-        if stored.dvc_hash not in named:
-            store.destroy(stored)
+    return [stored for stored in CheckpointStore().trajectories() if stored.dvc_hash not in named]
 
 
 def _store() -> Path | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from adapters import model_registry
 from adapters.clean_models import standing, standings
-from adapters.exclusive import alone
 from adapters.ledger import open_ledger, write_epoch
+from adapters.turn import turn
 from expunge.errors import IntegrityError, UsageError
 
 STARTED, DONE = "model.rollback.started", "model.rollback.done"
@@ -22,7 +22,7 @@ def roll_back(wanted: str | None, name: str) -> tuple[str, str]:
     Raises UsageError where there is none, NotFoundError for an unknown version, IntegrityError for one that may not
     serve, with the reasons.
     """
-    with alone():
+    with turn(wait=False):
         return _roll_back(wanted, name)
 
 

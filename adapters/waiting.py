@@ -26,7 +26,8 @@ def can_wait() -> bool:
 
 def answer(pipeline_run: str, yes: bool) -> None:
     """Resolve the wait condition of a pipeline run, if one is open: a yes lets it go on, a no stops it."""
-    for condition in Client().list_run_wait_conditions(run=pipeline_run, status=RunWaitConditionStatus.PENDING.value):
+    pending = RunWaitConditionStatus.PENDING.value
+    for condition in Client().list_run_wait_conditions(pipeline_run=pipeline_run, status=pending):
         with contextlib.suppress(IllegalOperationError, KeyError):  # somebody was faster
             if yes:
                 Client().resolve_run_wait_condition(

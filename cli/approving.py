@@ -60,7 +60,7 @@ def approve(
         start()
         from pipelines.approval import settle_in_zenml
 
-        settle_in_zenml(run.id)
+        settle_in_zenml(run.id, output.say)
         words = f"{run.id}: no, by {answer['by']}. Its requests stay quarantined and are planned again by `run-due`."
         output.as_json(facts) if json else output.line(words)
         return

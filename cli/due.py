@@ -71,6 +71,10 @@ def _scheduled(
     if now is not None:
         output.say(f"-- {clock.now():%Y-%m-%d %H:%M:%S} UTC")
         chosen = settings(config, overrides)
+        from adapters.turn import turn
+
+        with turn(wait=False):
+            pass  # is anybody at work? Asked before ZenML is loaded, and again when the turn is taken
         start()
         from adapters.approver import approver
         from pipelines.scheduled import run_scheduled
@@ -79,7 +83,7 @@ def _scheduled(
         done = run_scheduled(found, declared, chosen, policy, output.say)
     if done is None:
         if json:
-            output.as_json({"requests": [], "answered": [], "awaiting": [], "ran": False})
+            output.as_json({"requests": [], "answered": [], "not_yet": True})
         return
     show(chosen, done, json)
 
@@ -90,14 +94,8 @@ def show(chosen: Any, done: DueResult, json: bool) -> None:
 
     rows = outcomes(chosen, done.requests) if done.requests else []
     if json:
-        output.as_json(
-            {
-                "requests": [row.to_dict() for row in rows],
-                "answered": done.answered,
-                "awaiting": done.awaiting,
-                "ran": True,
-            }
-        )
+        waiting = {"awaiting": done.awaiting} if done.awaiting else {}
+        output.as_json({"requests": [row.to_dict() for row in rows], "answered": done.answered, **waiting})
     elif not rows and not done.answered and not done.awaiting:
         output.line("Nothing is due.")
     else:

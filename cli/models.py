@@ -78,11 +78,11 @@ def destroy(
     name = settings(config).model.registered_as
     start()
     from adapters import model_registry
-    from adapters.exclusive import alone
     from adapters.model_destruction import derived_from, destroy_model
+    from adapters.turn import turn
     from expunge.errors import NeedsApproval
 
-    with alone():
+    with turn(wait=False):
         chosen = model_registry.named(name, version)
         found = derived_from(chosen)
         if dry_run or not json:

@@ -42,6 +42,8 @@ def purge(
     from adapters.purge_again import purge_again
 
     run_id, done = purge_again()
+    if unfinished := _unfinished():
+        output.say(f"{unfinished} request(s) wait for the purge of their own run: `expunge run-due` completes it.")
     if json:
         parts = done.destroyed if done else []
         output.as_json({"run": run_id or None, "destroyed": parts, "rescan": done.rescan if done else None})
@@ -53,6 +55,14 @@ def purge(
     output.table(f"Destroyed again ({run_id})", ("kind", "id", "hash", "how"), rows)
     output.line(f"Scanned again: {done.rescan['words']}.")
     output.line("Was a backup put back? Check that the model that serves is the right one: expunge model list.")
+
+
+def _unfinished() -> int:
+    """Requests whose new model serves and whose records are not purged yet."""
+    from adapters.ledger import open_ledger
+
+    with open_ledger() as ledger:
+        return len(ledger.list_requests("promoted"))
 
 
 def _show_preview(requests: list[str], json: bool) -> None:

@@ -35,7 +35,7 @@ def ask(run: DeletionRun, settings: ProjectSettings, policy: str | None, say: Sa
         carried = ledger.carry_over(run.id)
     if carried:
         say(f"{run.id} has the very plan that was approved before an interruption: that yes holds.")
-        settle_in_zenml(run.id)
+        settle_in_zenml(run.id, say)
         return True
     return by_policy(run.id, settings, policy, say) if policy else _approved(run.id)
 
@@ -54,12 +54,12 @@ def by_policy(run_id: str, settings: ProjectSettings, policy: str, say: Say) -> 
             say(f"A person said no to a plan with one of the requests of {run_id}: a person must answer.")
             return False
         ledger.decide(run_id, True, by=policy, how="policy", plan_sha256=plan_digest(run))
-    settle_in_zenml(run_id)
+    settle_in_zenml(run_id, say)
     return True
 
 
-def settle_in_zenml(run_id: str) -> None:
-    """Tell ZenML what the ledger says, if it does not know. Raises nothing about runs that it has no more."""
+def settle_in_zenml(run_id: str, say: Say = lambda line: None) -> None:
+    """Tell ZenML what the ledger says, if it does not know. The answer holds whether or not ZenML takes it."""
     with open_ledger() as ledger:
         run = ledger.get_run(run_id)
     pipeline_run = run.details.get("pipeline_run")
@@ -69,8 +69,8 @@ def settle_in_zenml(run_id: str) -> None:
         waiting.answer(pipeline_run, run.status == APPROVED)
         if run.status == APPROVED:
             waiting.resume(pipeline_run)
-    except KeyError:
-        return
+    except Exception as error:  # whatever ZenML's store, stack or server had
+        say(f"ZenML still shows {run_id} as waiting ({type(error).__name__}); the ledger has the answer, which counts.")
 
 
 def withdraw(run_id: str, reason: str) -> None:

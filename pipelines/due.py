@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -55,7 +55,6 @@ class DueResult:
             self.runs + other.runs,
             self.answered + other.answered,
             other.fallback or self.fallback,
-            self.awaiting + other.awaiting,
         )
 
 
@@ -80,7 +79,7 @@ def run_due(
 def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) -> DueResult:
     """Carry out the runs that were approved, and nothing else; waits for whoever is at work."""
     with turn(True, say):
-        return _carry_out_approved(settings, say, None)
+        return _with_waiting(_carry_out_approved(settings, say, None))
 
 
 def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
@@ -88,7 +87,7 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
     end_prefixes(settings, say, leave_faults=True)
     done = _answer_due(settings, within, say, policy)
     end_prefixes(settings, say)
-    return done
+    return _with_waiting(done)
 
 
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
@@ -104,7 +103,7 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
         for request_id in waiting:
             if ledger.get_request(request_id).status != "failed":
                 ledger.admit(request_id)
-        asked_about = ledger.runs_for_approval()
+        asked_about = [run for run in ledger.runs_for_approval() if run.status != APPROVED]
     write_epoch()
     if not waiting and not asked_about:
         return done
@@ -123,8 +122,6 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
             to_forget += _planned_anew(run.id, change, say)
         elif policy and approval.by_policy(run.id, settings, policy, say):
             done += _attempt(run.id, approval.settings_of(run), say, policy)
-        else:
-            done += DueResult(awaiting=(run.id,))
     if not to_forget:
         return done
     CheckpointStore(storage=settings.storage).check_writable()
@@ -146,6 +143,11 @@ def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda lin
         run_pipeline(calibration_pipeline, "calibration", model_version, settings)
 
 
+def _with_waiting(done: DueResult) -> DueResult:
+    with open_ledger() as ledger:
+        return replace(done, awaiting=tuple(run.id for run in ledger.runs_for_approval() if run.status != APPROVED))
+
+
 def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None) -> DueResult:
     """What has a yes is done before anything new is admitted: a plan holds for the records it was made for."""
     with open_ledger() as ledger:
@@ -156,7 +158,7 @@ def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None)
             _planned_anew(run.id, change, say)
             continue
         say(f"{run.id} was approved by {run.details['approval']['by']}: carrying it out.")
-        approval.settle_in_zenml(run.id)
+        approval.settle_in_zenml(run.id, say)
         done += _attempt(run.id, approval.settings_of(run), say, policy)
     return done
 
@@ -176,7 +178,7 @@ def _attempt(run_id: str, settings: ProjectSettings, say: Say, policy: str | Non
         run = ledger.get_run(run_id)
     asks = settings.deletion.approval == "required"
     if asks and run.status != APPROVED and not approval.ask(run, settings, policy, say):
-        return DueResult(awaiting=(run_id,))
+        return DueResult()
     requests, reason = tuple(run.details["requests"]), run.fallback_reason or ""
     earlier = float(run.details.get("earlier_cost", 0.0))
     given = (run_id, str(run.model_version_before), settings, reason, run.attempt, earlier, asks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, prefixes, purging
+from adapters import artifacts, clock, model_registry, prefixes, purge_kinds, purging
 from adapters.interim import final_certificate, waiting_requests
 from adapters.ledger import open_ledger, write_epoch
 from adapters.prefixes import KeptPrefix
@@ -97,7 +97,7 @@ def _close_waiting(say: Say) -> tuple[str, ...]:
     closed: list[str] = []
     faults: list[ExpungeError] = []
     with open_ledger() as ledger:
-        prefixes.settle_tombstones(ledger, purging.METHOD)
+        prefixes.settle_tombstones(ledger, purge_kinds.METHOD)
         held = {request for prefix in prefixes.kept() for request in prefix.request_ids}
         for run_id in sorted({r.run_id for r in ledger.list_requests("purged") if r.run_id}):
             ready = sorted(waiting_requests(ledger, run_id) - held)
@@ -123,7 +123,7 @@ def _certify(ledger: Ledger, request_id: str, run_id: str) -> None:
             f"The scan after the prefix of {request_id} was destroyed still found: {'; '.join(rescan['found'])}.",
             "The request stays open; run `expunge run-due` again once the stores can be written.",
         )
-    final_certificate(ledger, request_id, run_id, rescan, purging.METHOD)
+    final_certificate(ledger, request_id, run_id, rescan, purge_kinds.METHOD)
 
 
 def _close(ledger: Ledger, run_id: str, say: Say) -> None:

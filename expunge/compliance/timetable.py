@@ -99,9 +99,8 @@ class Timetable:
 
     def following(self, after: datetime, count: int) -> list[datetime]:
         """The next so many moments after this one."""
-        start = self._naive(after)
         found: set[datetime] = set()
-        for naive in self._forward(start - _SHIFT):
+        for naive in self._forward(self._naive(after) - _SHIFT) if count > 0 else ():
             found |= {m for m in self._moments(naive) if m > after}
             if len(found) >= count and naive > self._naive(sorted(found)[count - 1]) + _SHIFT:
                 break
@@ -170,10 +169,14 @@ class Timetable:
                 return
 
     def _moments(self, naive: datetime) -> set[datetime]:
-        """What a time on the wall there is in UTC: one moment, or two where every hour is meant and one comes twice."""
+        """What a time on the wall there is in UTC: one moment; where every hour is meant two if it comes twice, and
+        none if it is skipped.
+        """
         first = naive.replace(tzinfo=self.zone, fold=0).astimezone(UTC)
         second = naive.replace(tzinfo=self.zone, fold=1).astimezone(UTC)
-        return {first, second} if self.hourly and second > first else {first}
+        if not self.hourly:
+            return {first}
+        return {m for m in (first, second) if self._naive(m) == naive}
 
 
 def minutes_of(moments: Iterable[datetime], zone: ZoneInfo | None = None) -> list[int]:

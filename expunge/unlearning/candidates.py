@@ -50,10 +50,11 @@ def make_candidates(
         ways = [Way("rewind", point) for point in points]
     else:
         ways = [way for way in predictor.ways if _possible(way, trajectory, points)]
+    ways = [way for way in ways if not brings_back(way, trajectory, predictor, settings.caution)]
     asked = settings.method
     if asked is not None and asked not in (*WITHOUT_LOOKS, *(way.method for way in ways)):
-        ways += _uncalibrated(asked, trajectory, points)
-    ways = [way for way in ways if not brings_back(way, trajectory, predictor, settings.caution)]
+        others = _uncalibrated(asked, trajectory, points)
+        ways += [way for way in others if not brings_back(way, trajectory, predictor, settings.caution)]
     made = [_candidate(way, forget, losses, procedure, predictor, settings) for way in ways]
     made = [c.model_copy(update={"why": c.why + LENT}) if c.rewind_step in trajectory.lent else c for c in made]
     easy = predictor is not None and _all_easy(forget, requests, losses, predictor)

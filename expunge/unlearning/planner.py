@@ -148,6 +148,8 @@ def _why_not_less(candidates: list[Candidate], trajectory: Trajectory, settings:
 
 
 def _no_checkpoints(trajectory: Trajectory) -> str:
+    if trajectory.loan is not None:
+        return "the only checkpoints left are those of before an earlier correction, which could bring records back"
     gone = any(c.destroyed and c.step for c in trajectory.checkpoints)
     why = "earlier deletions destroyed them" if gone else "training kept none"
     return f"there is no checkpoint to rewind to ({why})"

@@ -66,7 +66,12 @@ def _shown(scene: Scene, said: str) -> list[str]:
     lines = said.splitlines()
     if scene.command[:1] != ("run-due",):
         return lines
-    return [line for line in lines if line.strip() and line[0] not in "┏┃┡│├└" and not line.endswith("...")]
+    hidden = (": certificate ", "the gate refused the first attempt", "Deletion requests")
+    return [
+        line
+        for line in lines
+        if line.strip() and line[0] not in "┏┃┡│├└" and not line.endswith("...") and not any(h in line for h in hidden)
+    ]
 
 
 def expunge(project: Project, command: tuple[str, ...], at: str) -> str:

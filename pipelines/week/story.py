@@ -69,12 +69,12 @@ def tell(cast: Cast) -> Story:
     )
     wednesday = _opendsr(
         [
-            ("week-15", p[7], "gdpr", "2026-02-10"),
-            ("week-16", p[8], "ccpa", "2026-01-26"),
-            ("week-17", p[9], "gdpr", "2026-02-12"),  # in a lawsuit with the controller
-            ("week-18", p[10], "gdpr", "2026-02-12"),  # takes it back
-            ("week-19", p[1], "gdpr", "2026-03-02"),  # asks what week-02 asked
-            ("week-20", p[11], "gdpr", "2026-02-16"),  # never proves who they are
+            (_dsr(15), p[7], "gdpr", "2026-02-10"),
+            (_dsr(16), p[8], "ccpa", "2026-01-26"),
+            (_dsr(17), p[9], "gdpr", "2026-02-12"),  # in a lawsuit with the controller
+            (_dsr(18), p[10], "gdpr", "2026-02-12"),  # takes it back
+            (_dsr(19), p[1], "gdpr", "2026-03-02"),  # asks what week-02 asked
+            (_dsr(20), p[11], "gdpr", "2026-02-16"),  # never proves who they are
         ]
     )
     thursday = _csv(
@@ -101,9 +101,9 @@ def tell(cast: Cast) -> Story:
               (*week, "--set", "planning.method=fine_tune")),
         Scene(_at(4, 12), "from another controller's system (OpenDSR)", ("request", "import", "wednesday.json"),
               ("wednesday.json", wednesday)),
-        Scene(_at(4, 12, 30), "refuses one: legal claims", ("request", "refuse", "week-17", "--ground", "e")),
-        Scene(_at(4, 13), "doubts another", ("request", "hold", "week-20")),
-        Scene(_at(4, 16), "one takes it back", ("request", "cancel", "week-18")),
+        Scene(_at(4, 12, 30), "refuses one: legal claims", ("request", "refuse", _dsr(17), "--ground", "e")),
+        Scene(_at(4, 13), "doubts another", ("request", "hold", _dsr(20))),
+        Scene(_at(4, 16), "one takes it back", ("request", "cancel", _dsr(18))),
         Scene(_at(5, 2), "Thursday night: killed after the promotion, before anything is destroyed", week,
               kill_at="promoted"),
         Scene(_at(5, 3), "an hour later the scheduler calls again", week),
@@ -111,26 +111,34 @@ def tell(cast: Cast) -> Story:
         Scene(_at(5, 15), "new requests (CSV)", ("request", "import", "thursday.csv"), ("thursday.csv", thursday)),
         Scene(_at(5, 15, 30), "tells one person that theirs needs longer",
               ("request", "extend", "week-23", "--reason", "complex: records in several systems")),
+        Scene(_at(5, 17), "what is left, and will anybody be late?", ("queue",)),
         Scene(_at(6, 2), "Friday night", week),
         Scene(_at(7, 2), "Saturday night", week),
-        Scene(_at(7, 12), "refuses one: identity not confirmed", ("request", "refuse", "week-20", "--ground", "12(6)")),
+        Scene(_at(7, 12), "refuses one: identity not confirmed", ("request", "refuse", _dsr(20), "--ground", "12(6)")),
         Scene(_at(8, 2), "Sunday night: everything that is open", ("run-due",)),
         Scene(_at(8, 3), "and once more: nothing is done twice", ("run-due",)),
+        Scene(_at(8, 9), "Sunday: the week in numbers", ("statistics",)),
+        Scene(_at(8, 9, 5), "an auditor checks everything", ("verify", "--all")),
     )  # fmt: skip
-    erased = ("erased",)
-    ends = {f"week-{n:02}": ("closed", *erased) for n in (1, 2, 3, 4, 6, 8, 9, 10, 11, 13, 15, 16, 21, 22, 23, 24)}
+    ends = {f"week-{n:02}": ("closed", "erased") for n in (1, 2, 3, 4, 6, 8, 9, 10, 11, 13, 21, 22, 23, 24)}
+    ends |= {_dsr(15): ("closed", "erased"), _dsr(16): ("closed", "erased")}
     ends |= {
         "week-05": ("not_found", "not_found"),
         "week-07": ("duplicate", "duplicate"),
         "week-12": ("closed", "not_in_training"),
         "week-14": ("not_found", "not_found"),
-        "week-17": ("refused", "refused"),
-        "week-18": ("cancelled", "cancelled"),
-        "week-19": ("duplicate", "already_erased"),
-        "week-20": ("refused", "refused"),
+        _dsr(17): ("refused", "refused"),
+        _dsr(18): ("cancelled", "cancelled"),
+        _dsr(19): ("duplicate", "already_erased"),
+        _dsr(20): ("refused", "refused"),
         "week-25": ("duplicate", "already_erased"),
     }
     return Story(scenes, dict(sorted(ends.items())), frozenset({"week-08"}))
+
+
+def _dsr(number: int) -> str:
+    """OpenDSR asks for UUIDs of version 4."""
+    return f"00000000-0000-4000-8000-0000000000{number}"
 
 
 def _at(day: int, hour: int, minute: int = 0) -> datetime:

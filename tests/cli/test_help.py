@@ -13,7 +13,8 @@ import pytest
 HEAVY = ("zenml", "dvc", "torch", "pandas", "sklearn", "numpy", "evidently", "sqlalchemy")
 VERBS = (
     "demo", "init", "doctor", "status", "train", "score", "calibrate", "run", "plan", "forget", "evaluate", "verify",
-    "request", "run-due", "explain", "audit", "ledger", "storage", "dashboard", "statistics", "keys",
+    "request", "run-due", "schedule", "approve", "explain", "audit", "ledger", "storage", "dashboard", "statistics",
+    "keys",
 )  # fmt: skip
 REQUESTS = (
     "add", "list", "show", "import", "export", "extend", "refuse", "cancel", "hold", "confirm", "acknowledge",
@@ -23,6 +24,7 @@ BELOW = (
     *(f"audit {noun}" for noun in ("record", "subject", "request", "model")),
     *(f"keys {verb}" for verb in ("list", "rotate")),
     *(f"storage {verb}" for verb in ("move", "repair")),
+    *(f"schedule {verb}" for verb in ("create", "list", "remove")),
     *(f"ledger {verb}" for verb in ("head", "anchor", "export")),
 )
 READ_HELP = """

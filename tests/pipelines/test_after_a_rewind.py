@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -46,8 +48,19 @@ def test_four_scorings_at_once(rewound: Any) -> None:
     assert not left, "what was checked out or half finished is removed when a process ends"
 
 
-def test_the_next_request_is_answered_too(rewound: Any) -> None:
+def test_the_next_request_is_answered_too_once_a_person_says_so(rewound: Any) -> None:
     before = rewound.versions("production")
-    ask(rewound, "second", rewound.trained_ids()[40:60])
-    assert rewound.versions("production") != before
+    records = rewound.trained_ids()[40:60]
+    rewound.run("request", "add", *(part for r in records for part in ("-r", r)), "--id", "second")
+    waits = rewound.run("run-due", "--set", "deletion.approval=required", code=6)
+    assert "waits for approval" in waits.err and rewound.status("second") == "awaiting_approval"
+    assert rewound.versions("production") == before
+    ((run,),) = rewound.ledger("select id from deletion_run where status = 'awaiting_approval'")
+    rewound.run("approve", run, "--by", "privacy-office")
+    assert rewound.status("second") == "closed" and rewound.versions("production") != before
+    envelope = json.loads((rewound.state / "certificates" / "second.certificate.json").read_text())
+    approvals = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["approvals"]
+    assert [(a["by"], a["how"]) for a in approvals] == [("privacy-office", "person")]
+    query = "select status from pipeline_run where name like 'approval-%'"
+    assert rewound.zenml(query) == [("completed",)], "ZenML shows that it waited, and how that ended"
     assert all(check["ok"] for check in rewound.run("doctor", "--json").json())

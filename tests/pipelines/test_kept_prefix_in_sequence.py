@@ -135,6 +135,19 @@ def test_an_unrolled_rewind_reads_it_and_bars_what_it_corrected(sequence: Sequen
     assert any("no unrolled rewind is offered" in words for words in warned)
 
 
+def test_a_plan_that_waited_for_a_yes_too_long_is_made_anew(sequence: Sequence) -> None:
+    house = sequence.again()
+    ask(house, "third", house.trained_ids()[70:90])
+    asking = ("--set", "deletion.approval=required", "--set", "calibration.rewind_shares=[0.1]")
+    house.run("run-due", *asking, code=6)
+    lent = house.artifacts("rewind_prefix")[-1]["uri"] / "manifest.json"
+    plans = house.ledger("select plan from deletion_run where status = 'awaiting_approval'")
+    assert json.loads(plans[0][0])["rewind_step"] in {c["step"] for c in json.loads(lent.read_text())["checkpoints"]}
+    at(house, LAST)
+    assert "a checkpoint that it starts from is destroyed" in house.run("run-due", *asking, code=6).err
+    assert [house.status(r) for r in ("first", "second")] == ["closed", "closed"]
+
+
 def test_changed_bytes_or_a_changed_interim_certificate_are_found(sequence: Sequence, changed: Any) -> None:
     house = sequence.again()
     objects = objects_of(house)

@@ -44,7 +44,15 @@ def test_a_record_that_is_only_held_out_is_answered_without_a_run(demo: Any, dig
     record = next(r for r in sorted(digits_ids) if r not in trained and r not in demo.gone)
     demo.house.run("request", "add", "-r", record, "--id", "held-out-only")
     runs, models = demo.house.runs(), demo.house.versions()
-    assert demo.house.run("run-due", "--json").json() == {"requests": [], "answered": ["held-out-only"]}
+    serving = demo.house.versions("production")
+    table = next(a for a in demo.house.artifacts("held_out_records")[::-1] if "destroyed_at" not in a["facts"])
+    assert demo.house.holding([record], table["uri"]), "the table of the model that serves holds it"
+    said = demo.house.run("run-due", "--json").json()
+    assert (said["requests"], said["answered"]) == ([], ["held-out-only"])
+    assert demo.house.holding([record]) == {}, "its row went"
+    assert demo.house.versions("production") == serving
+    health = demo.house.run("doctor", "--json").json()
+    assert all(check["ok"] for check in health), "and the table can be read as before"
     assert demo.house.status("held-out-only") == "closed"
     assert demo.house.ledger("select outcome from request where id = 'held-out-only'") == [("not_in_training",)]
     assert (demo.house.runs(), demo.house.versions()) == (runs, models)

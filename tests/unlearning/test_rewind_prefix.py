@@ -126,6 +126,15 @@ def test_after_an_unrolled_rewind_nothing_is_brought_back(unrolled: After) -> No
     blind = unrolled.plan(unrolled.joined, predictor=None, method="rewind")
     assert blind.rewind_step is not None and blind.rewind_step > unrolled.start
     assert any("could bring back" in w for w in blind.warnings)
+    # Pilots of those checkpoints alone, and none enough: a rewind that is asked for takes one that has no pilots.
+    told = known(unrolled.world).model_copy(update={"data_fingerprint": None})
+    early = [
+        pilot.model_copy(update={"candidates": tuple(c for c in pilot.candidates if c.amount <= unrolled.start)})
+        for pilot in told.pilots
+    ]
+    told = told.model_copy(update={"pilots": tuple(early)})
+    asked = unrolled.plan(unrolled.joined, predictor=told, method="rewind", target=1e-3)
+    assert asked.rewind_step is not None and asked.rewind_step > unrolled.start
 
 
 def test_a_second_run_cuts_it_and_both_requests_wait_for_it(plain: After, unrolled: After) -> None:
