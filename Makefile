@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 	$(BIN)/expunge --project $(CURDIR) demo
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" --durations=30
 
 test-all: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n 2 -q

@@ -13,11 +13,13 @@ from adapters.checkpoint_store import CheckpointStore
 from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
 from adapters.ledger_age import require_current
+from adapters.project import current_project
 from adapters.purge_records import purge_records
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
 from adapters.turn import turn
+from adapters.verification import check_rows
 from expunge.compliance.approvals import APPROVED, CHANGES
 from expunge.compliance.ledger import Ledger
 from expunge.compliance.rows import DeletionRun
@@ -84,6 +86,7 @@ def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) 
 
 def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     """The same for a caller that has the turn."""
+    check_rows(current_project())  # a row changed behind its events must not choose what is destroyed
     end_prefixes(settings, say, leave_faults=True)
     done = _answer_due(settings, within, say, policy)
     end_prefixes(settings, say)

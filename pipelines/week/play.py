@@ -39,25 +39,21 @@ class Played:
 
 
 def play(story: Story, project: Project, say: Say) -> Played:
-    """Play what was not played yet. Raises ExpungeError naming the scene whose command failed."""
+    """Play what was not played yet; what was is told again. Raises ExpungeError naming the scene that failed."""
     journal = project.state / "week-played.json"
     done = Played(**json.loads(journal.read_text())) if journal.is_file() else Played()
     for number, scene in enumerate(story.scenes):
-        if number < len(done.seconds):
-            continue
-        began = time.monotonic()
         say(
             f"{scene.at:%a %d %b %H:%M}  {scene.words}"
             + (f": expunge {shlex.join(scene.command)}" if scene.command else "")
         )
-        if not scene.missed:
-            done.output.append(_act(scene, project, done))
-        else:
-            done.output.append("")
-        done.seconds.append(round(time.monotonic() - began, 2))
-        for line in _shown(scene, done.output[-1]):
+        if number == len(done.seconds):
+            began = time.monotonic()
+            done.output.append("" if scene.missed else _act(scene, project, done))
+            done.seconds.append(round(time.monotonic() - began, 2))
+            write_whole(journal, json.dumps(done.to_dict()).encode())
+        for line in _shown(scene, done.output[number].replace(f"{project.root}/", "")):
             say(f"    {line}")
-        write_whole(journal, json.dumps(done.to_dict()).encode())
     return done
 
 

@@ -51,6 +51,7 @@ def test_the_request_waits_with_an_interim_certificate(kept: Any, digits_ids: di
     assert kept.holding(kept.asked("first", digits_ids)) == {}
 
 
+@pytest.mark.slow
 def test_killed_in_its_end_it_is_finished_by_the_next_run(kept: Any) -> None:
     objects = objects_of(kept)
     at(kept, LAST)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("killed")
+# `make test` kills the same loop nine times in tests/faults; this is the same as a user sees it.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("killed")]
 
 
 def test_killed_again_and_again(new_house: Callable[..., Any], digits_ids: dict[str, str]) -> None:
