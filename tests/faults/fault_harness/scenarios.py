@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
@@ -124,10 +125,10 @@ def zenml_locked(bench: Bench) -> Result:
     """ZenML's database is held by another process for two seconds, in the middle of a run."""
     one = Scenario(bench, "ZenML's database locked shortly")
     database = one.house.state / "stores" / "default_zen_store" / "zenml.db"
-    return _waits_for(one, database, "INSERT INTO pipeline_run", lambda: look(one.house).pipeline_runs)
+    return _waits_for(one, database, ("INSERT", "UPDATE"), lambda: look(one.house).pipeline_runs)
 
 
-def _waits_for(one: Scenario, database: Path, statement: str, state: Callable[[], Any]) -> Result:
+def _waits_for(one: Scenario, database: Path, statement: str | tuple[str, ...], state: Callable[[], Any]) -> Result:
     """The start must be seen to meet the lock, change nothing while it is held, and go on afterwards."""
     met = one.house.place / "met"
     met.unlink(missing_ok=True)
@@ -136,8 +137,8 @@ def _waits_for(one: Scenario, database: Path, statement: str, state: Callable[[]
         from sqlalchemy import Engine, event
 
         @event.listens_for(Engine, "before_cursor_execute")
-        def _meets(_connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
-            if text.startswith(statement):
+        def _meets(connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
+            if text.startswith(statement) and str(connection.engine.url.database) == str(database):
                 met.touch()
 
         return one.bench.due(MODE)
@@ -205,20 +206,34 @@ def half_a_certificate(bench: Bench) -> Result:
     return result
 
 
-def full_disk(part: str, size: str) -> Callable[[Bench], Result]:
+def full_disk(name: str, part: str, size: str) -> Callable[[Bench], Result]:
     """The disk below a folder of the project is full; with more room the next start goes on."""
 
     def scenario(bench: Bench) -> Result:
-        one = Scenario(bench, f"full disk: {part}")
-        with _small_disk(one.house.state / part, size) as grow:
-            if grow is None:
-                one.result.fault["skipped"] = "mounting a small disk is not allowed here"
-                return one.result
-            one.refused(one.start(), "full", "No space", "cannot be written", "cannot be used")
-            grow()
-            return one.cured()
+        return _on_small_disk(Scenario(bench, name), part, size)
 
     return scenario
+
+
+def full_before_the_end(bench: Bench) -> Result:
+    """The whole project on a disk that is just too small: as large as it may be while the start is still refused."""
+    for extra in range(400, 0, -50):
+        result = _on_small_disk(Scenario(bench, "full disk: everything, late"), ".", f"+{extra}k")
+        if result.fault["bit"] or "skipped" in result.fault:
+            return result
+    return result
+
+
+def _on_small_disk(one: Scenario, part: str, size: str) -> Result:
+    with _small_disk(one.house.state / part, size) as grow:
+        if grow is None:
+            one.result.fault["skipped"] = "mounting a small disk is not allowed here"
+            return one.result
+        end = one.start()
+        if end.code != 0:
+            one.refused(end, "full", "No space", "cannot be written", "cannot be used")
+        grow()
+        return one.cured()
 
 
 SCENARIOS: dict[str, Callable[[Bench], Result]] = {
@@ -230,13 +245,17 @@ SCENARIOS: dict[str, Callable[[Bench], Result]] = {
     "clock backwards": clock_backwards,
     "two at once": two_at_once,
     "half a certificate": half_a_certificate,
-    "full disk: certificates": full_disk("certificates", "8k"),
-    "full disk: reports": full_disk("reports", "16k"),
-    "full disk: DVC cache": full_disk("dvc", "120k"),
-    "full disk: DVC remote": full_disk("dvc-remote", "60k"),
-    "full disk: everything, at the start": full_disk(".", "+40k"),
-    "full disk: everything, on the way": full_disk(".", "+400k"),
-    "full disk: everything, near the end": full_disk(".", "+900k"),
+    **{
+        name: full_disk(name, part, size)
+        for name, part, size in (
+            ("full disk: certificates", "certificates", "8k"),
+            ("full disk: reports", "reports", "16k"),
+            ("full disk: DVC cache", "dvc", "120k"),
+            ("full disk: DVC remote", "dvc-remote", "60k"),
+            ("full disk: everything, early", ".", "+40k"),
+        )
+    },
+    "full disk: everything, late": full_before_the_end,
 }
 
 
@@ -259,11 +278,25 @@ def _away(house: House) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(database: Path) -> Iterator[None]:
-    """This process holds the write lock of a SQLite database."""
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+    """Another process holds the write lock of a SQLite database. (This one would lose it by reading the file.)"""
+    taken, tell = os.pipe()
+
+    def action() -> int:
+        with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            os.write(tell, b"!")
+            signal.pause()
+        return 0
+
+    pid = zygote.start(action, None)
+    os.read(taken, 1)
+    try:
         yield
-        connection.execute("ROLLBACK")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        zygote.wait(pid)
+        os.close(taken)
+        os.close(tell)
 
 
 def _keep_mounts_to_ourselves() -> None:
