@@ -16,7 +16,8 @@ from filelock import FileLock
 from adapters import clock
 from adapters.ledger import open_ledger
 from adapters.project import Project
-from expunge.compliance.timetable import Timetable, Turn
+from expunge.compliance.scheduled import ran_at
+from expunge.compliance.timetable import GRACE, Timetable, Turn
 from expunge.compliance.whole_file import write_whole
 from expunge.errors import NotFoundError, UsageError, nearest
 
@@ -114,12 +115,15 @@ def forget(project: Project, name: str) -> None:
 
 def turn_of(project: Project, schedule: Schedule) -> tuple[Turn | None, datetime]:
     """Whether its time has come since it last ran, and since when that was counted."""
+    now = clock.now()
     with open_ledger(project) as ledger:
-        last = ledger.last_scheduled_run(schedule.name)
+        last = ledger.last_scheduled_run(schedule.name, by=now)
     since = datetime.fromisoformat(schedule.since)
+    if since > now:  # declared under a wrong clock: what is on time now is still meant
+        since = now - GRACE
     if last is not None:
-        since = max(since, last.at)
-    return schedule.timetable.turn(since, clock.now()), since
+        since = max(since, ran_at(last))
+    return schedule.timetable.turn(since, now), since
 
 
 def command(project: Project, schedule: Schedule) -> list[str]:
