@@ -1,4 +1,4 @@
-"""Is a schedule's turn found whatever a wrong clock or an interrupted run left on the ledger?"""
+"""Is a schedule's turn found whatever a wrong clock, an interrupted run or an old declaration left behind?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from adapters import clock
 from adapters.ledger import open_ledger
 from adapters.project import Project
-from adapters.schedules import Schedule, turn_of
+from adapters.schedules import Schedule, brought, declare, forget, schedules, turn_of
 
 NIGHTLY = Schedule("nightly", "0 2 * * *", "UTC", since="2026-03-01T12:00:00+00:00")
 
@@ -32,9 +32,7 @@ def ran(project: Project) -> None:
         ledger.record_scheduled_run("nightly", outcome="done")
 
 
-def test_a_heartbeat_of_a_clock_that_ran_ahead_stops_nothing(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_heartbeat_of_a_clock_that_ran_ahead_stops_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, "2026-03-02T02:10:00+00:00")
     ran(project)
     assert turn_of(project, NIGHTLY)[0] is None, "taken"
@@ -80,3 +78,12 @@ def test_an_interrupted_run_is_not_recorded_as_done(project: Project, monkeypatc
     with open_ledger(project) as ledger:
         last = ledger.last_scheduled_run("nightly")
     assert last is not None and last.payload["outcome"] == "error"
+
+
+def test_what_a_scheduler_brings_does_not_undo_what_was_declared_here(project: Project) -> None:
+    old = Schedule("nightly", "0 2 * * *", "UTC", approve=True, installed="zenml", since=NIGHTLY.since)
+    assert brought(project, old) == old and schedules(project) == [old], "a bare machine knows nothing else"
+    changed, _ = declare(project, Schedule("nightly", "0 2 * * *", "UTC", within_days=7, installed="zenml"))
+    assert brought(project, old) == changed and schedules(project) == [changed] and not changed.approve
+    forget(project, "nightly")
+    assert brought(project, old) is None and schedules(project) == [], "removed is removed"
