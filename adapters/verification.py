@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from adapters import clock
 from adapters.ledger import URL_VARIABLE, open_ledger
+from adapters.ledger_age import require_current
 from adapters.project import Project
 from expunge.compliance.chain_check import check_all
 from expunge.compliance.moments import to_text
@@ -55,9 +56,7 @@ def verify_project(project: Project, public_key: Path | None = None, anchor: Pat
                 destroyed = _destroyed(project)
             except IntegrityError as error:
                 fault = str(error)
-        done = verify_everything(
-            project.state, public_key=public_key, ledger=place, anchor=anchor, destroyed=destroyed
-        )
+        done = verify_everything(project.state, public_key=public_key, ledger=place, anchor=anchor, destroyed=destroyed)
     if fault and done.ledger.ok:
         done.ledger.failed("rows", fault)
     elif elsewhere and done.ledger.ok:
@@ -70,6 +69,15 @@ def _destroyed(project: Project) -> dict[str, str]:
     with open_ledger(project) as ledger:
         gone = ledger.tombstones(status="destroyed")
     return {one.content_hash: str(to_text(one.destroyed_at)) for one in gone if one.content_hash}
+
+
+def require_sound(project: Project) -> None:
+    """Before anything is trained or destroyed: neither a row that was changed behind its events nor an older ledger may
+    choose what. Raises IntegrityError.
+    """
+    check_rows(project)
+    with open_ledger(project) as ledger:
+        require_current(ledger, project)
 
 
 def check_rows(project: Project) -> str:

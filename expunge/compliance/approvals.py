@@ -32,7 +32,7 @@ REASONS = {
 """Why a person says no: codes, for an event can never be corrected and must hold no free text."""
 
 CHANGES = {
-    "requests_joined": "other requests became due",
+    "requests_joined": "other requests came in",
     "requests_left": "a request in it was cancelled or taken over",
     "model_changed": "another model serves now",
     "plan_lost": "its plan is not there any more",

@@ -57,7 +57,8 @@ def verify_everything(
 
     `ledger`: where the ledger or an export of its chain is, if not in the folder. `anchor`: a file of heads that was
     kept elsewhere. `destroyed`: where the rows were checked in a database that is no file, what its tombstones say was
-    destroyed, as content hash -> when; then a missing file must be among them. Raises nothing: every outcome is in the result, one verification for each certificate.
+    destroyed, as content hash -> when; then a missing file must be among them. Raises nothing: every outcome is in the
+    result, one verification for each certificate.
     """
     state = Path(state_dir)
     place = Path(ledger) if ledger is not None else state / LEDGER
