@@ -103,7 +103,9 @@ def queue_of(project: Project, ledger: Ledger | None = None, capacity: float | N
 
 
 def _nights(project: Project, today: date, until: date) -> tuple[list[date], int | None, bool]:
-    """Dates of the next runs, how far ahead each of them looks, and whether a schedule says so; else every night."""
+    """Dates of the next runs, within how many days something must be due for them to answer requests, and whether a
+    schedule says so; else every night.
+    """
     declared = schedules(project)
     until = max(until, today) + timedelta(days=31)
     if not declared:

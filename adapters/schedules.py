@@ -16,7 +16,8 @@ from filelock import FileLock
 from adapters import clock
 from adapters.ledger import open_ledger
 from adapters.project import Project
-from expunge.compliance.timetable import Timetable, Turn
+from expunge.compliance.scheduled import ran_at
+from expunge.compliance.timetable import GRACE, Timetable, Turn
 from expunge.compliance.whole_file import write_whole
 from expunge.errors import NotFoundError, UsageError, nearest
 
@@ -86,10 +87,8 @@ def find_schedule(project: Project, name: str) -> Schedule:
     raise NotFoundError(f"There is no schedule {name!r}.", nearest(name, [one.name for one in every]))
 
 
-def declare(project: Project, schedule: Schedule, keep_since: bool = False) -> tuple[Schedule, bool]:
-    """Write it down; returns it, and whether anything changed. Another timetable counts from now on, unless
-    `keep_since`: it was declared elsewhere, and is only brought here.
-    """
+def declare(project: Project, schedule: Schedule) -> tuple[Schedule, bool]:
+    """Write it down; returns it, and whether anything changed. Another timetable counts from now on."""
     if not NAME.fullmatch(schedule.name):
         raise UsageError(f"{schedule.name!r} is no name for a schedule.", "Use a-z, 0-9 and '-', at most 40.")
     _ = schedule.timetable
@@ -98,13 +97,24 @@ def declare(project: Project, schedule: Schedule, keep_since: bool = False) -> t
         before = every.get(schedule.name)
         same_times = before is not None and before.timetable == schedule.timetable
         since = before.since if before and same_times else clock.now().isoformat(timespec="seconds")
-        since = schedule.since if keep_since and schedule.since else since
         schedule = replace(schedule, cron=schedule.timetable.cron, since=since)
         if schedule == before:
             return schedule, False
         every[schedule.name] = schedule
         _write(project, every)
     return schedule, True
+
+
+def brought(project: Project, schedule: Schedule) -> Schedule | None:
+    """What counts of a schedule that was declared elsewhere and is brought here by what calls it.
+
+    Where the project has its own file that one decides: it may say something else by now, or that the schedule was
+    removed (None). Where it has none, the declaration is written down as it is.
+    """
+    with FileLock(project.lock("schedules")):
+        if not file_of(project).is_file():
+            _write(project, {schedule.name: schedule})
+        return next((one for one in schedules(project) if one.name == schedule.name), None)
 
 
 def forget(project: Project, name: str) -> None:
@@ -114,12 +124,15 @@ def forget(project: Project, name: str) -> None:
 
 def turn_of(project: Project, schedule: Schedule) -> tuple[Turn | None, datetime]:
     """Whether its time has come since it last ran, and since when that was counted."""
+    now = clock.now()
     with open_ledger(project) as ledger:
-        last = ledger.last_scheduled_run(schedule.name)
+        last = ledger.last_scheduled_run(schedule.name, by=now)
     since = datetime.fromisoformat(schedule.since)
+    if since > now:  # declared under a wrong clock: what is on time now is still meant
+        since = now - GRACE
     if last is not None:
-        since = max(since, last.at)
-    return schedule.timetable.turn(since, clock.now()), since
+        since = max(since, ran_at(last))
+    return schedule.timetable.turn(since, now), since
 
 
 def command(project: Project, schedule: Schedule) -> list[str]:

@@ -12,8 +12,10 @@ from sqlalchemy.engine import make_url
 
 from adapters import clock
 from adapters.ledger import URL_VARIABLE, open_ledger
+from adapters.ledger_age import require_current
 from adapters.project import Project
 from expunge.compliance.chain_check import check_all
+from expunge.compliance.moments import to_text
 from expunge.compliance.verify import Everything, verify_everything
 from expunge.errors import IntegrityError
 
@@ -45,15 +47,37 @@ def verify_project(project: Project, public_key: Path | None = None, anchor: Pat
     """
     if anchor is None and os.environ.get(ANCHOR_VARIABLE):
         anchor = Path(os.environ[ANCHOR_VARIABLE])
+    destroyed, fault = None, ""
     with ledger_file(project) as place:
-        done = verify_everything(project.state, public_key=public_key, ledger=place, anchor=anchor)
-    if done.ledger.ok and place != project.ledger and os.environ.get(URL_VARIABLE, "").startswith("postgresql"):
-        try:
-            check_rows(project)
-            done.ledger.passed("rows", "PostgreSQL: every row is as its last event left it")
-        except IntegrityError as error:
-            done.ledger.failed("rows", str(error))
+        elsewhere = place != project.ledger and os.environ.get(URL_VARIABLE, "").startswith("postgresql")
+        if elsewhere:
+            try:
+                check_rows(project)
+                destroyed = _destroyed(project)
+            except IntegrityError as error:
+                fault = str(error)
+        done = verify_everything(project.state, public_key=public_key, ledger=place, anchor=anchor, destroyed=destroyed)
+    if fault and done.ledger.ok:
+        done.ledger.failed("rows", fault)
+    elif elsewhere and done.ledger.ok:
+        done.ledger.passed("rows", "PostgreSQL: every row is as its last event left it")
     return done
+
+
+def _destroyed(project: Project) -> dict[str, str]:
+    """When each content was destroyed, by the tombstones of a ledger whose rows were checked."""
+    with open_ledger(project) as ledger:
+        gone = ledger.tombstones(status="destroyed")
+    return {one.content_hash: str(to_text(one.destroyed_at)) for one in gone if one.content_hash}
+
+
+def require_sound(project: Project) -> None:
+    """Before anything is trained or destroyed: neither a row that was changed behind its events nor an older ledger may
+    choose what. Raises IntegrityError.
+    """
+    check_rows(project)
+    with open_ledger(project) as ledger:
+        require_current(ledger, project)
 
 
 def check_rows(project: Project) -> str:

@@ -2,10 +2,14 @@
 
 ZenML's schedules name no time zone, and orchestrators read them in UTC. So the expression lists every hour of UTC that
 the time can fall on, and `run-due --schedule` decides by the schedule's own zone.
+
+A ZenML Schedule keeps the declaration that it was made with, so its name ends with the declaration's digest: another
+one shows, and takes its place.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from itertools import islice
 from typing import Any
@@ -16,6 +20,7 @@ from adapters import clock
 from adapters.project import Project
 from adapters.schedules import Schedule
 from adapters.systemd import unit_name
+from expunge.compliance.canonical import sha256_of
 
 
 def available() -> bool:
@@ -35,9 +40,9 @@ def install(project: Project, schedule: Schedule, pipeline: Any) -> bool:
     """Create the ZenML Schedule that runs the pipeline with the declaration; returns whether anything changed."""
     from zenml.config.schedule import Schedule as ZenMLSchedule
 
-    name, wanted = unit_name(project, schedule.name), utc_expression(schedule)
-    found = _find(name)
-    if found is not None and found.cron_expression == wanted:
+    unit, wanted = unit_name(project, schedule.name), utc_expression(schedule)
+    name = f"{unit}-{sha256_of(schedule.to_dict())[:8]}"
+    if [(one.name, one.cron_expression) for one in _find(unit)] == [(name, wanted)]:
         return False
     remove(project, schedule.name)
     pipeline.with_options(schedule=ZenMLSchedule(name=name, cron_expression=wanted), enable_cache=False)(
@@ -49,15 +54,16 @@ def install(project: Project, schedule: Schedule, pipeline: Any) -> bool:
 def remove(project: Project, name: str) -> bool:
     """Delete it; returns whether there was one. An orchestrator that cannot delete schedules keeps its own copy."""
     found = _find(unit_name(project, name))
-    if found is None:
-        return False
-    Client().delete_schedule(found.id)
-    return True
+    for one in found:
+        Client().delete_schedule(one.id)
+    return bool(found)
 
 
 def installed(project: Project, name: str) -> bool:
-    return _find(unit_name(project, name)) is not None
+    return bool(_find(unit_name(project, name)))
 
 
-def _find(name: str) -> Any | None:
-    return next(iter(Client().list_schedules(name=name)), None)
+def _find(unit: str) -> list[Any]:
+    """The schedules of that unit, whatever they declare."""
+    found = Client().list_schedules(name=f"startswith:{unit}", size=1000)
+    return [one for one in found if re.fullmatch(rf"{re.escape(unit)}(-[0-9a-f]{{8}})?", one.name)]

@@ -35,6 +35,7 @@ def approve(
     """Answer a deletion run that waits for a person; a yes is carried out at once. Without RUN: list what waits."""
     from adapters.approver import approver
     from adapters.ledger import open_ledger
+    from adapters.verification import require_sound
     from expunge.compliance.approvals import plan_digest
     from expunge.errors import UsageError
 
@@ -44,6 +45,7 @@ def approve(
         return
     if reason is not None and not no:
         raise UsageError("--reason says why not.", "Add --no, or leave it out.")
+    require_sound(found)  # a plan that was changed behind its events is nobody's to approve
     with open_ledger(found) as ledger:
         run = ledger.get_run(run_id)
         digest = plan_digest(run) if run.plan else ""

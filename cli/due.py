@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pipelines.due import DueResult
 
 Within = Annotated[
-    str | None, typer.Option("--within", help="Only what is due within this time, such as 7d; default: all open.")
+    str | None,
+    typer.Option("--within", help="Wait until an open request is due within this time, such as 7d; then answer all."),
 ]
 Approve = Annotated[
     bool, typer.Option("--approve", help="Approve plans as deletion.approve_up_to allows, for runs nobody watches.")
@@ -40,7 +41,7 @@ def run_due(
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Answer every due request in one run: plan, unlearn, judge, promote, destroy, certify. Safe to call again."""
+    """Answer all open requests in one run: plan, unlearn, judge, promote, destroy, certify. Safe to call again."""
     if schedule is not None:
         _scheduled(schedule, within, approve, config, overrides, json)
         return

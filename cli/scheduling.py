@@ -70,6 +70,7 @@ def list_schedules(json: Json = False) -> None:
     """Every schedule: when it ran last, what came of it, what was missed, and when it runs next."""
     from adapters import clock, schedules
     from adapters.ledger import open_ledger
+    from expunge.compliance.scheduled import ran_at
 
     found = project()
     rows = []
@@ -82,7 +83,7 @@ def list_schedules(json: Json = False) -> None:
                 {
                     **one.to_dict(),
                     "in_place": _in_place(found, one),
-                    "last_ran": None if last is None else last.at.isoformat(timespec="seconds"),
+                    "last_ran": None if last is None else ran_at(last).isoformat(timespec="seconds"),
                     "last": None if last is None else last.payload,
                     "missed_now": 0 if turn is None else turn.missed,
                     "next": [table.local(m) for m in table.following(clock.now(), 3)],

@@ -32,7 +32,7 @@ def ask(run: DeletionRun, settings: ProjectSettings, policy: str | None, say: Sa
     else:
         run_pipeline(approval_without_waiting, "approval", *given)
     with open_ledger() as ledger:
-        carried = ledger.carry_over(run.id)
+        carried = ledger.carry_over(run.id, policies=policy is not None)
     if carried:
         say(f"{run.id} has the very plan that was approved before an interruption: that yes holds.")
         settle_in_zenml(run.id, say)

@@ -1,4 +1,8 @@
-"""What is due is done: admits requests, starts or resumes one deletion run for all, falls back to retraining."""
+"""What is open is done: admits requests, starts or resumes one deletion run for all, falls back to retraining.
+
+Every request is quarantined by the first run that finds it, due or not. So a run answers all of them together: their
+records are out of training anyway, and would cost another run later. `within` only decides whether a run is needed.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +12,29 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from adapters import clock, model_registry, remains, workdir
+from adapters import model_registry, remains, workdir
 from adapters.checkpoint_store import CheckpointStore
-from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
-from adapters.ledger_age import require_current
 from adapters.project import current_project
-from adapters.purge_records import purge_records
-from adapters.requests import records_of
+from adapters.requests import RequestsLeft, records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
 from adapters.turn import turn
-from adapters.verification import check_rows
+from adapters.verification import require_sound
 from expunge.compliance.approvals import APPROVED, CHANGES
 from expunge.compliance.ledger import Ledger
-from expunge.compliance.rows import DeletionRun
+from expunge.compliance.lifecycle import IllegalMove
 from expunge.errors import GateFailed, NeedsApproval
 from expunge.settings import ProjectSettings
 from pipelines import approval
 from pipelines.calibration import calibration_pipeline
-from pipelines.deletion import completion_pipeline, deletion_pipeline
+from pipelines.deletion import deletion_pipeline
 from pipelines.inputs import optional, required
 from pipelines.prefixes import end_prefixes, end_what_saw
 from pipelines.scoring import run_scoring
+from pipelines.unfinished import answer_untrained, let_go, resume
 
 WAITING = ("received", "accepted", "quarantined", "failed")
-UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
-UNTRAINED = "none"
-UNSETTLED = ("started", "planned", "verified", "promoted", "purged")
 Say = Callable[[str], None]
 
 
@@ -68,7 +67,8 @@ def run_due(
     wait: bool = True,
     policy: str | None = None,
 ) -> DueResult:
-    """Answer every request that is due within that time, late ones included. Calling it twice does nothing twice.
+    """Quarantine every request that came in, and if one is due within that time, late ones included, answer all that
+    are open together (None: always). Calling it twice does nothing twice.
 
     One process at a time: a second one waits, and then finds what is left to do; without `wait` it raises AtWork.
     `policy`: in whose name plans are approved as the settings allow; None: a person must, where they require it.
@@ -79,14 +79,17 @@ def run_due(
 
 
 def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) -> DueResult:
-    """Carry out the runs that were approved, and nothing else; waits for whoever is at work."""
+    """Finish what was interrupted, carry out the runs that were approved, and nothing else; waits for whoever is at
+    work.
+    """
     with turn(True, say):
-        return _with_waiting(_carry_out_approved(settings, say, None))
+        require_sound(current_project())
+        return _with_waiting(_finish_first(settings, say) + _carry_out_approved(settings, say, None))
 
 
 def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     """The same for a caller that has the turn."""
-    check_rows(current_project())  # a row changed behind its events must not choose what is destroyed
+    require_sound(current_project())
     end_prefixes(settings, say, leave_faults=True)
     done = _answer_due(settings, within, say, policy)
     end_prefixes(settings, say)
@@ -94,20 +97,18 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
 
 
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
+    done = _finish_first(settings, say) + _carry_out_approved(settings, say, policy)
     with open_ledger() as ledger:
-        require_current(ledger)
-    remains.sweep()
-    with open_ledger() as ledger:
-        resumed = _resume(ledger, settings, say)
-    done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))
-    done += _carry_out_approved(settings, say, policy)
-    with open_ledger() as ledger:
-        waiting = [d.request.id for d in ledger.due_requests(within=within, statuses=WAITING)]
-        for request_id in waiting:
-            if ledger.get_request(request_id).status != "failed":
-                ledger.admit(request_id)
+        _admit(ledger, say)
+        waiting = [d.request.id for d in ledger.due_requests(statuses=WAITING)]
+        needed = bool(ledger.due_requests(within=within, statuses=WAITING))
         asked_about = [run for run in ledger.runs_for_approval() if run.status != APPROVED]
     write_epoch()
+    # a plan that must be made anew is made for all, or those left out would make the new one stale too
+    if not needed and not any(approval.what_changed(run, settings) for run in asked_about):
+        if waiting and within is not None:
+            say(f"{len(waiting)} in quarantine, none of them due within {within.days} days: no run is needed yet.")
+        waiting = []
     if not waiting and not asked_about:
         return done
     serving = str(model_registry.production(settings.model.registered_as).id)
@@ -117,11 +118,11 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
     never_trained = tuple(r for r in waiting if not asked[r])
     end_what_saw(never_trained, say)
     for request_id in never_trained:
-        _answer_untrained(request_id)
-        say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
-    done += DueResult(answered=never_trained)
+        if answer_untrained(request_id):
+            done += DueResult(answered=(request_id,))
+            say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
     for run in asked_about:
-        if change := "requests_joined" if to_forget else approval.what_changed(run, settings):
+        if change := approval.what_changed(run, settings) or ("requests_joined" if to_forget else None):
             to_forget += _planned_anew(run.id, change, say)
         elif policy and approval.by_policy(run.id, settings, policy, say):
             done += _attempt(run.id, approval.settings_of(run), say, policy)
@@ -131,6 +132,22 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
     scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
     return done + _attempt(_new_run(to_forget, serving, settings, attempt=1), settings, say, policy)
+
+
+def _finish_first(settings: ProjectSettings, say: Say) -> DueResult:
+    """What killed processes left: nothing new begins beside it."""
+    remains.sweep()
+    resumed = resume(settings, say)
+    return DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, run in resumed))
+
+
+def _admit(ledger: Ledger, say: Say) -> None:
+    """Quarantine every request that is in order, however far off its deadline is (GDPR Art. 18)."""
+    for request in (*ledger.list_requests("received"), *ledger.list_requests("accepted")):
+        try:
+            ledger.admit(request.id)
+        except IllegalMove as moved:  # taken back or put on hold since it was listed
+            say(f"{request.id} is left alone: {moved.message}")
 
 
 def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda line: None) -> None:
@@ -175,33 +192,51 @@ def _planned_anew(run_id: str, change: str, say: Say) -> tuple[str, ...]:
         return tuple(r.id for r in found if r.status == "quarantined")
 
 
-def _attempt(run_id: str, settings: ProjectSettings, say: Say, policy: str | None) -> DueResult:
-    """Plan a run, have it approved where that is asked for, carry it out, and fall back to retraining once."""
+def _attempt(
+    run_id: str, settings: ProjectSettings, say: Say, policy: str | None, replanned: bool = False
+) -> DueResult:
+    """Plan a run, have it approved where that is asked for, carry it out; fall back to retraining once, and once plan
+    anew without requests that left meanwhile.
+    """
     with open_ledger() as ledger:
         run = ledger.get_run(run_id)
     asks = settings.deletion.approval == "required"
-    if asks and run.status != APPROVED and not approval.ask(run, settings, policy, say):
-        return DueResult()
-    requests, reason = tuple(run.details["requests"]), run.fallback_reason or ""
+    reason = run.fallback_reason or ""
     earlier = float(run.details.get("earlier_cost", 0.0))
     given = (run_id, str(run.model_version_before), settings, reason, run.attempt, earlier, asks)
     try:
+        if asks and run.status != APPROVED and not approval.ask(run, settings, policy, say):
+            return DueResult()
         done = run_pipeline(deletion_pipeline, "deletion", *given)
     except NeedsApproval:
         approval.withdraw(run_id, "requests_joined")
         raise
+    except RequestsLeft as left:
+        with open_ledger() as ledger:
+            others = let_go(ledger, run_id)
+        if replanned:
+            raise
+        say(f"{left.message} " + ("The others are planned anew." if others else "Nothing is left of this run."))
+        workdir.release()
+        if not others:
+            return DueResult()
+        second = _new_run(others, str(run.model_version_before), settings, run.attempt, reason, earlier)
+        return _attempt(second, settings, say, policy, replanned=True)
     except GateFailed as refusal:
         if run.attempt > 1:
             raise
         reason = f"the gate refused the first attempt ({run_id}): {refusal.message}"
         say(f"{refusal.message} Falling back to retraining without the records.")
         with open_ledger() as ledger:
-            spent = float(ledger.get_run(run_id).details.get("spent", {}).get("unlearning", 0.0))
+            refused = ledger.get_run(run_id).details
+        spent = float(refused.get("spent", {}).get("unlearning", 0.0))
         workdir.release()
-        second = _new_run(requests, str(run.model_version_before), settings, 2, reason, spent)
-        return _attempt(second, settings, say, policy)
+        second = _new_run(tuple(refused["requests"]), str(run.model_version_before), settings, 2, reason, spent)
+        return _attempt(second, settings, say, policy, replanned)
     workdir.release()
-    return DueResult(requests, ((run_id, done),), fallback=reason)
+    with open_ledger() as ledger:
+        answered = tuple(ledger.get_run(run_id).details["requests"])
+    return DueResult(answered, ((run_id, done),), fallback=reason)
 
 
 def _new_run(
@@ -223,82 +258,3 @@ def _new_run(
         if fallback:
             ledger.update_run(run_id, fallback_reason=fallback)
     return run_id
-
-
-def _resume(
-    ledger: Ledger, settings: ProjectSettings, say: Say
-) -> list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]]:
-    """Finish runs that were killed: what had promoted is completed, everything else starts over as a new run."""
-    done: list[tuple[tuple[str, ...], tuple[tuple[str, PipelineRun], ...]]] = []
-    for run in ledger.runs_holding(UNDER_WAY):
-        held = [r for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
-        mine = tuple(r.id for r in held if r.status in UNDER_WAY)
-        if not mine:
-            continue  # done, or all of it waits for a person, which is no interruption
-        if run.status == INTERIM:
-            continue
-        if run.method == UNTRAINED:
-            for request_id in mine:
-                _answer_untrained(request_id)
-            continue
-        mine += tuple(r.id for r in held if r.status == "awaiting_approval")  # killed while it moved them on
-        made = model_registry.find(settings.model.registered_as, run.id)
-        if run.status in ("promoted", "purged") or model_registry.has_served(made):
-            say(f"{run.id} had promoted its model when it was interrupted: completing it.")
-            if run.status != "purged":
-                ledger.update_run(run.id, status="promoted", model_version_after=model_registry.label(made))
-            for request_id in mine:
-                if ledger.get_request(request_id).status == "verified":
-                    ledger.move(request_id, "promoted", run.id)
-            finished = run_pipeline(completion_pipeline, "completion", run.id, settings)
-            workdir.release()
-            done.append((mine, ((run.id, finished),)))
-            continue
-        if made is not None:
-            remains.discard(made, run.id)
-        say(f"{run.id} was interrupted: its requests are planned again.")
-        for request_id in mine:
-            if ledger.get_request(request_id).status in ("unlearning", "verified"):
-                ledger.move(request_id, "failed", run.id)
-            else:
-                ledger.move(request_id, "quarantined", run.id)
-        ledger.update_run(run.id, status="interrupted")
-    _settle(ledger)
-    return done
-
-
-def _settle(ledger: Ledger) -> None:
-    """Runs that were killed before they had a request, or after the last was closed, say how they ended."""
-    for run in (run for status in UNSETTLED for run in ledger.list_runs(status)):
-        held = [r.status for r in map(ledger.get_request, run.details.get("requests", [])) if r.run_id == run.id]
-        if run.details.get("requests") and not {*UNDER_WAY, "awaiting_approval"} & set(held):
-            _settle_one(ledger, run)
-
-
-def _settle_one(ledger: Ledger, run: DeletionRun) -> None:
-    ends = run.status in ("promoted", "purged") or run.method == UNTRAINED
-    if not ends:
-        ledger.update_run(run.id, status="interrupted")
-    elif all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):
-        ledger.update_run(run.id, status="closed", finished_at=clock.now())
-
-
-def _answer_untrained(request_id: str) -> None:
-    """A request whose records the model that serves never saw is closed at once: what an older model or a table still
-    holds of them is destroyed, and they stay out of every later training.
-
-    Killed anywhere in between, it goes on from there.
-    """
-    run_id = f"none-{request_id}"
-    with open_ledger() as ledger:
-        pseudonyms = {r.record_pseudonym for r in ledger.request_records(request_id)}
-    purge_records(pseudonyms, (), run_id)
-    with open_ledger() as ledger:
-        ledger.add_run(run_id, method=UNTRAINED, details={"requests": [request_id]})
-        for status in ("planned", "unlearning", "verified", "promoted"):
-            ledger.move(request_id, status, run_id)
-        ledger.move(request_id, "purged", run_id)
-        ledger.mark_erased(request_id, run_id)
-        ledger.move(request_id, "closed", run_id, outcome="not_in_training")
-        ledger.update_run(run_id, status="closed", finished_at=clock.now())
-    write_epoch()

@@ -42,17 +42,13 @@ def run_scheduled(
         if found is None:
             return None
         say(_words(schedule, found))
-        began, outcome, done = time.monotonic(), "done", DueResult()
+        began, outcome, done = time.monotonic(), "error", DueResult()  # Ctrl-C too
         try:
             done = answer_due(settings, schedule.within, say, policy)
-            if done.awaiting:
-                outcome = "needs_approval"
+            outcome = "needs_approval" if done.awaiting else "done"
             return done
         except ExpungeError as error:
             outcome = _OUTCOMES.get(error.exit_code, "error")
-            raise
-        except Exception:
-            outcome = "error"
             raise
         finally:
             with open_ledger(project) as ledger:

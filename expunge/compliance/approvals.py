@@ -32,7 +32,7 @@ REASONS = {
 """Why a person says no: codes, for an event can never be corrected and must hold no free text."""
 
 CHANGES = {
-    "requests_joined": "other requests became due",
+    "requests_joined": "other requests came in",
     "requests_left": "a request in it was cancelled or taken over",
     "model_changed": "another model serves now",
     "plan_lost": "its plan is not there any more",
@@ -152,15 +152,21 @@ class Approvals(Progress, Audit):
                     return "requests_left"
             return None if plan_digest(run) == run.details["approval"]["plan_sha256"] else "plan_lost"
 
-    def carry_over(self, run_id: str) -> bool:
-        """Give a waiting run the yes that an interrupted one had for the very same plan; returns whether it has one."""
+    def carry_over(self, run_id: str, policies: bool = False) -> bool:
+        """Give a waiting run the yes that an interrupted one had for the very same plan under the very same settings;
+        returns whether it has one. A policy's yes counts only where `policies` may say yes.
+        """
         run = self.get_run(run_id)
         asked = run.details.get("approval") or {}
         if self.refused_before(run.details.get("requests", [])):
             return False
         for earlier in reversed(self.list_runs("interrupted")):
             given = earlier.details.get("approval") or {}
-            if given.get("yes") and given["plan_sha256"] == asked.get("plan_sha256"):
+            if not given.get("yes") or given["plan_sha256"] != asked.get("plan_sha256"):
+                continue
+            # a plan does not hold the bounds that the gate judges by; the settings do
+            same = sha256_of(earlier.details.get("settings")) == sha256_of(run.details.get("settings"))
+            if same and (policies or given["how"] == "person"):
                 self.decide(run_id, True, by=given["by"], how=given["how"], plan_sha256=given["plan_sha256"])
                 return True
         return False

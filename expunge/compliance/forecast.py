@@ -9,24 +9,26 @@ The model, in full:
   a retraining.
 * A night may cost the capacity, and nothing is saved up for the next one. Its run takes everything that is ready, if
   that fits; if not, the requests that were planned together with those that fit by themselves; if not, those alone.
-  The others wait. Where the schedule answers only what is due within some days, the rest is not ready before.
+  The others wait. Where the schedule says "within" some days, there is a run only on a night on which some request is
+  due within them; that one answers the others too.
+* What a plan priced and cannot be answered in a new run (it waits for proof, or is in a run) is left out of its price.
 * A request without a price is counted as a retraining, and the forecast says how many there are.
 * A request that waits for proof of identity cannot be answered; it is counted apart.
 * Tonight's queue is all there is: what comes in tomorrow is not foreseen.
 
 The night to retrain on is the one on which the fewest requests end up late, then the fewest days late in all, then the
-latest: a later retraining answers more of what still comes in.
+latest: a later retraining answers more of what still comes in. Up to that night all goes as without it, and everything
+left is answered on it: so waiting for it never makes anything better, and the night is found by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cache, cached_property
 
 RETRAINING = 1.0
-NO_NIGHT = -(10**9)  # later than any: a retraining that changes nothing is not proposed
 
 
 @dataclass(frozen=True)
@@ -97,21 +99,21 @@ def forecast(
     prices: Prices = Prices(),
     within: int | None = None,
 ) -> Forecast:
-    """Simulate the nights, which are in order. `capacity`: retrainings a night, None for no limit. `within`: a night
-    answers what is due within so many days; None: everything.
+    """Simulate the nights, which are in order. `capacity`: retrainings a night, None for no limit. `within`: there is
+    a run on a night only if something is due within so many days; None: always.
     """
     ready = [one for one in queue if not one.paused]
-    house = _House(nights, capacity, prices, within)
-    answered, runs = house.simulate(ready, None)
-    late = _late(ready, answered)
-    retrain_on, late_then = None, late
-    best = (len(late), _days_late(ready, answered, nights), NO_NIGHT)
-    for night in nights if late else ():
-        then, _ = house.simulate(ready, night)
-        still = _late(ready, then)
-        found = (len(still), _days_late(ready, then, nights), -night.toordinal())
-        if found < best:
-            best, retrain_on, late_then = found, night, still
+    answered, runs = _House(nights, capacity, _that_count(prices, ready), within).simulate(ready)
+    late, retrain_on = _late(ready, answered), None
+    late_then = late
+    if late and nights:
+        lateness = _Lateness(ready, answered, nights)
+        best = lateness.by(nights[0])
+        if best < lateness.by(None):
+            # never better from night to night: the last that is as good as the first
+            worse = bisect_left(nights, True, key=lambda night: lateness.by(night) > best)
+            retrain_on = nights[worse - 1]
+            late_then = _late(ready, answered, retrain_on)
     return Forecast(
         nights={one.request_id: answered.get(one.request_id) for one in queue},
         late=late,
@@ -132,56 +134,74 @@ class _House:
     prices: Prices
     within: int | None
 
-    @cached_property
-    def _costs_alone(self) -> Callable[[Waiting], float]:
-        return cache(lambda one: run_cost([one], self.prices))
-
-    def simulate(self, ready: Sequence[Waiting], retrain_on: date | None) -> tuple[dict[str, date], dict[date, float]]:
+    def simulate(self, ready: Sequence[Waiting]) -> tuple[dict[str, date], dict[date, float]]:
         """Night of every request that is answered, and the cost of every night's run."""
         left = [one for one in ready if not one.under_way]
         answered = {one.request_id: self.nights[0] for one in ready if one.under_way and self.nights}
         runs: dict[date, float] = {}
-        stuck = False
+        first = min((one.deadline for one in left), default=date.max)
         for night in self.nights:
-            if night == retrain_on:
-                batch: Sequence[Waiting] = left
-            else:
-                batch = () if stuck else self._batch(left, night)
-                stuck = not batch and self.within is None  # as it was last night, so it will be the next
-            if batch:
-                runs[night] = RETRAINING if night == retrain_on else run_cost(batch, self.prices)
-                answered.update({one.request_id: night for one in batch})
-                left = [one for one in left if one.request_id not in answered]
+            if self.within is not None and (first - night).days > self.within:
+                continue  # nothing is due within that time
+            batch = self._batch(left)
+            if not batch:
+                break  # as it is tonight, so it will be every night
+            runs[night] = run_cost(batch, self.prices)
+            answered.update({one.request_id: night for one in batch})
+            left = [one for one in left if one.request_id not in answered]
+            first = min((one.deadline for one in left), default=date.max)
         return answered, runs
 
-    def _batch(self, left: Sequence[Waiting], night: date) -> Sequence[Waiting]:
-        """What the night's run answers."""
-        due = [one for one in left if self.within is None or (one.deadline - night).days <= self.within]
-        if self.capacity is None or run_cost(due, self.prices) <= self.capacity:
-            return due
-        alone = [one for one in due if self._costs_alone(one) <= self.capacity]
-        planned = [
-            one for one in due if one.request_id in self.prices.planned or self._costs_alone(one) <= self.capacity
-        ]
+    def _batch(self, left: Sequence[Waiting]) -> Sequence[Waiting]:
+        """What a run answers."""
+        if self.capacity is None or run_cost(left, self.prices) <= self.capacity:
+            return left
+        alone = [one for one in left if run_cost([one], self.prices) <= self.capacity]
+        fits = {one.request_id for one in alone} | self.prices.planned
+        planned = [one for one in left if one.request_id in fits]
         return planned if run_cost(planned, self.prices) <= self.capacity else alone
+
+
+def _that_count(prices: Prices, ready: Sequence[Waiting]) -> Prices:
+    """The prices of those that a new run can answer; one of them alone has its own price."""
+    counted = prices.planned & {one.request_id for one in ready if not one.under_way}
+    if counted == prices.planned:
+        return prices
+    return replace(prices, planned=counted if len(counted) > 1 else frozenset())
 
 
 def _priced(cost: float | None) -> float:
     return RETRAINING if cost is None else cost
 
 
-def _late(ready: Sequence[Waiting], answered: dict[str, date]) -> tuple[str, ...]:
-    return tuple(
-        one.request_id for one in ready if one.request_id not in answered or answered[one.request_id] > one.deadline
-    )
+def _late(ready: Sequence[Waiting], answered: Mapping[str, date], retrain_on: date = date.max) -> tuple[str, ...]:
+    """Who is answered after the deadline or never; those that are left at that night's retraining are answered then."""
+    never = None if retrain_on == date.max else retrain_on
+    found = ((one, answered.get(one.request_id, never)) for one in ready)
+    return tuple(one.request_id for one, night in found if night is None or min(night, retrain_on) > one.deadline)
 
 
-def _days_late(ready: Sequence[Waiting], answered: dict[str, date], nights: Sequence[date]) -> int:
-    """Days late of all requests together; one that is not answered at all counts to the day after the last night."""
-    never = nights[-1].toordinal() + 1 if nights else 0
-    ends = {one.request_id: one.deadline.toordinal() for one in ready}
-    days = {name: (answered[name].toordinal() if name in answered else never) for name in ends}
-    return sum(max(0, days[name] - end) for name, end in ends.items())
+class _Lateness:
+    """How late all are together, if one night's run is a retraining: it answers everything that is left."""
+
+    def __init__(self, ready: Sequence[Waiting], answered: Mapping[str, date], nights: Sequence[date]) -> None:
+        self._never = nights[-1].toordinal() + 1
+        nights_and_ends = ((answered.get(one.request_id), one.deadline) for one in ready)
+        self._days = [(night.toordinal() if night else None, end.toordinal()) for night, end in nights_and_ends]
+
+    def by(self, retrain_on: date | None) -> tuple[int, int]:
+        """How many are late, and by how many days together; None: without a retraining. One that is never answered is
+        late, and counts to the day after the last night.
+        """
+        late = days = 0
+        last = retrain_on.toordinal() if retrain_on else self._never
+        for night, end in self._days:
+            over = (last if night is None or night > last else night) - end
+            if over > 0:
+                late, days = late + 1, days + over
+            elif night is None and retrain_on is None:
+                late += 1
+        return late, days
 
 
 def sentence(found: Forecast, requests: int, capacity: float | None, today: date) -> str:

@@ -1,7 +1,8 @@
 """What happens in the week of 2 March 2026, a controller in Berlin with a help desk that forwards late?
 
 25 requests under three regulations; two runs are killed, one night is missed, one gate refuses. Every line is a real
-`expunge` command at a simulated moment.
+`expunge` command at a simulated moment. A night runs if something is due within 7 days, and then answers all that are
+open: so every night answers what the day before brought, and the last one finds nothing to do.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def tell(cast: Cast) -> Story:
     p = cast.persons
     backlog = _csv(
         [
-            ("week-01", p[0], (), "gdpr", "2026-02-02"),  # due Monday
+            ("week-01", p[0], (), "gdpr", "2026-02-02"),  # due Monday: so Monday night answers all of these
             ("week-02", p[1], (), "gdpr", "2026-02-05"),  # due Thursday
             ("week-03", p[2], (), "uk_gdpr", "2026-01-31"),  # 28 February is a Saturday: due Monday
             ("week-04", p[3], (), "ccpa", "2026-01-20"),  # due Friday
@@ -62,14 +63,14 @@ def tell(cast: Cast) -> Story:
             ("week-09", "", cast.hard[0], "gdpr", "2026-02-06"),
             ("week-10", "", cast.hard[1], "ccpa", "2026-01-24"),
             ("week-11", p[5], (), "gdpr", "2026-02-09"),
-            ("week-12", "", (cast.held_out,), "gdpr", "2026-02-12"),  # no model was trained on it
-            ("week-13", p[6], (), "gdpr", "2026-02-05"),  # is it really them? The clock stands still for three days
+            ("week-12", "", (cast.held_out,), "gdpr", "2026-02-12"),  # no model was trained on it: answered at once
+            ("week-13", p[6], (), "gdpr", "2026-02-05"),  # is it really them? The clock stands still till Thursday
             ("week-14", "also-unknown", (), "uk_gdpr", "2026-02-27"),
         ]
     )
     wednesday = _opendsr(
         [
-            (_dsr(15), p[7], "gdpr", "2026-02-10"),
+            (_dsr(15), p[7], "gdpr", "2026-02-10"),  # due next Tuesday: so there is a run on Thursday night
             (_dsr(16), p[8], "ccpa", "2026-01-26"),
             (_dsr(17), p[9], "gdpr", "2026-02-12"),  # in a lawsuit with the controller
             (_dsr(18), p[10], "gdpr", "2026-02-12"),  # takes it back
@@ -82,8 +83,8 @@ def tell(cast: Cast) -> Story:
             ("week-21", p[12], (), "uk_gdpr", "2026-02-13"),
             ("week-22", p[13], (), "gdpr", "2026-02-11"),
             ("week-23", p[14], (), "gdpr", "2026-02-09"),  # needs longer: extended
-            ("week-24", p[15], (), "ccpa", "2026-02-27"),
-            ("week-25", p[5], (), "gdpr", "2026-03-04"),  # was erased the night before
+            ("week-24", p[15], (), "ccpa", "2026-02-27"),  # due in April, and taken along on Friday night
+            ("week-25", p[5], (), "gdpr", "2026-03-04"),  # was erased on Wednesday night
         ]
     )
     week = ("run-due", "--within", "7d")
@@ -112,10 +113,10 @@ def tell(cast: Cast) -> Story:
         Scene(_at(5, 15, 30), "tells one person that theirs needs longer",
               ("request", "extend", "week-23", "--reason", "complex: records in several systems")),
         Scene(_at(5, 17), "what is left, and will anybody be late?", ("queue",)),
-        Scene(_at(6, 2), "Friday night", week),
-        Scene(_at(7, 2), "Saturday night", week),
+        Scene(_at(6, 2), "Friday night: one is due on Monday, so all are answered", week),
+        Scene(_at(7, 2), "Saturday night: nothing came in", week),
         Scene(_at(7, 12), "refuses one: identity not confirmed", ("request", "refuse", _dsr(20), "--ground", "12(6)")),
-        Scene(_at(8, 2), "Sunday night: everything that is open", ("run-due",)),
+        Scene(_at(8, 2), "Sunday night: everything that is open, which is nothing any more", ("run-due",)),
         Scene(_at(8, 3), "and once more: nothing is done twice", ("run-due",)),
         Scene(_at(8, 9), "Sunday: the week in numbers", ("statistics",)),
         Scene(_at(8, 9, 5), "an auditor checks everything", ("verify", "--all")),

@@ -135,6 +135,35 @@ def test_an_interrupted_run_hands_its_yes_to_the_very_same_plan_only(ledger: Led
     assert ledger.get_run(same).details["approval"]["by"] == "boss"
 
 
+def test_a_yes_is_not_carried_over_to_other_settings_or_by_a_policy_that_was_not_called(
+    ledger: Ledger, asked: Callable[..., str]
+) -> None:
+    margin = {"evaluation": {"utility_margin": 0.02}}
+
+    def interrupted(run_id: str, how: Any) -> None:
+        ledger.update_run(asked(run_id, "q1"), details={"settings": margin})
+        ledger.decide(run_id, True, by="boss", how=how)
+        ledger.move("q1", "unlearning", run_id)
+        ledger.move("q1", "failed", run_id)
+        ledger.update_run(run_id, status="interrupted")
+
+    interrupted("run-1", "policy")
+    same = asked("run-2", "q1")
+    ledger.update_run(same, details={"settings": margin})
+    assert not ledger.carry_over(same), "nobody said --approve"
+    assert ledger.carry_over(same, policies=True)
+    ledger.withdraw_approval(same, "model_changed")
+
+    interrupted("run-3", "person")
+    looser = asked("run-4", "q1")
+    ledger.update_run(looser, details={"settings": {"evaluation": {"utility_margin": 0.5}}})
+    assert not ledger.carry_over(looser, policies=True), "the plan is the same, what judges it is not"
+    ledger.withdraw_approval(looser, "model_changed")
+    same = asked("run-5", "q1")
+    ledger.update_run(same, details={"settings": margin})
+    assert ledger.carry_over(same)
+
+
 def test_runs_that_wait_for_nothing(ledger: Ledger, asked: Callable[..., str]) -> None:
     with pytest.raises(NotFoundError, match="run-9"):
         ledger.decide("run-9", True, by="boss")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import combinations
@@ -122,10 +123,14 @@ def brute_force(
     """Who is late, told again: of all subsets that a night can carry, the largest that the model knows."""
     left = {one.request_id: one for one in queue if not one.paused}
     late = set()
+    counted = prices.planned & {n for n, one in left.items() if not one.under_way}
+    if counted != prices.planned:  # the plan priced others too; one alone has its own price
+        prices = replace(prices, planned=counted if len(counted) > 1 else frozenset())
     for at in nights:
-        due = {n: one for n, one in left.items() if within is None or one.deadline - at <= timedelta(days=within)}
         running = {n for n, one in left.items() if one.under_way and at == nights[0]}
-        due = {n: one for n, one in due.items() if not one.under_way}
+        due = {n: one for n, one in left.items() if not one.under_way}
+        if within is not None and not any(one.deadline - at <= timedelta(days=within) for one in due.values()):
+            due = {}  # nobody needs a run tonight
         if at == retrain_on:
             done = set(left)
         else:
@@ -160,6 +165,32 @@ def test_the_forecast_of_the_issue() -> None:
     assert (
         sentence(forecast(queue, NIGHTS, 0.9), 40, 0.9, TODAY) == "All 40 requests will be answered in time, tonight."
     )
+
+
+def test_a_run_that_one_request_needs_answers_the_others_too() -> None:
+    queue = [Waiting("soon", night(9), 0.2), Waiting("far", night(30), 0.2), Waiting("dear", night(31), 0.9)]
+    found = forecast(queue, NIGHTS, 0.5, within=7)
+    assert found.nights == {"soon": night(2), "far": night(2), "dear": None}
+    assert found.late == ("dear",) and found.retrain_on == night(31)
+    assert forecast(queue, NIGHTS, within=7).runs == {night(2): 0.9}
+
+
+def test_a_plan_that_priced_more_than_can_be_answered_still_counts() -> None:
+    queue = [Waiting("a", night(5), 0.9), Waiting("b", night(5), 0.8), Waiting("held", night(5), 0.3, paused=True)]
+    together = Prices(frozenset({"a", "b", "held"}), 0.4)
+    assert forecast(queue, NIGHTS, 0.5, together).runs == {TODAY: 0.4}
+    alone = forecast([queue[0], queue[2]], NIGHTS, 0.5, together)
+    assert alone.runs == {} and alone.late == ("a",), "one by itself costs what it costs by itself"
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(300, 0.05), (100_000, 2)])
+def test_a_long_queue_is_told_at_once(size: int, seconds: float) -> None:
+    nights = [TODAY + timedelta(days=n) for n in range(120)]
+    queue = [Waiting(f"q{n}", night(n % 90 - 3), None if n % 7 == 0 else 0.2 + n % 9 / 10) for n in range(size)]
+    began = time.process_time()
+    found = forecast(queue, nights, 0.5, within=7)
+    assert found.late and found.retrain_on is not None
+    assert time.process_time() - began < seconds  # on a machine that has other work; alone it takes half
 
 
 def test_what_is_late_already_is_done_first_and_the_words_say_what_is_left() -> None:

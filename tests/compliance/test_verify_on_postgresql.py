@@ -40,6 +40,19 @@ def test_everything_and_one_certificate(request: pytest.FixtureRequest, new_hous
     assert (
         "VERIFIED: the ledger and 1 certificate" in whole.out and "every row is as its last event left it" in whole.out
     )
+    # a file that is gone must have a tombstone, as on SQLite
+    model = house.state / "models/model.safetensors"
+    model.unlink()
+    assert "no tombstone says that it was destroyed" in house.run("verify", "--all", code=5).out
+    with Ledger.open(where, load_or_create_key(house.state / "keys" / "pseudonym.key"), clock=lambda: START) as ledger:
+        gone = {"kind": "model", "name": "model 1", "status": "destroyed", "method": "file_deleted"}
+        ledger.add_tombstones([{**gone, "content_hash": sha256(MODEL)}])
+    assert "by the ledger's tombstones" in house.run("verify", "--all", "--json").out
+    model.write_bytes(MODEL)
+    report = house.state / "reports/q1.html"
+    report.unlink()
+    assert f"{report} is missing" in house.run("verify", "--all", code=5).words
+    report.write_bytes(REPORT)
     alone = house.run("verify", path)
     assert "its rows are not in this export" in alone.out and not house.has_ledger
     anchor = house.root / "heads.jsonl"

@@ -116,7 +116,7 @@ def test_a_plan_that_changed_needs_another_answer_and_a_no_is_final_for_a_policy
 
     # another request joins: another plan
     ask(house, "second", *records[10:20])
-    assert "other requests became due" in house.run("run-due", code=6).err
+    assert "other requests came in" in house.run("run-due", code=6).err
     (two,) = waiting(house)
     assert two != one and "withdrawn" in house.run("approve", one, code=2).err
     assert approvals(house) == ["stopped", "paused"]

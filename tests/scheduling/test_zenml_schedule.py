@@ -42,6 +42,13 @@ def test_created_once_and_removed(new_house: Callable[..., Any], crontab: Callab
     ((name, expression),) = house.zenml(query)
     assert name.startswith("expunge-nightly-") and expression == "30 0,1 * * *", "both hours of UTC that it falls on"
     assert "nothing changed" in house.run(*create).out and len(house.zenml(query)) == 1
+    # the same times, but nobody said --approve any more: ZenML must not call with what was declared before
+    for more in (("--approve",), (), ("--within", "7d")):
+        assert "is set up" in house.run(*create, *more).out
+        ((now, same),) = house.zenml(query)
+        assert same == expression and now != name
+        name = now
+        assert "nothing changed" in house.run(*create, *more).out and house.zenml(query) == [(name, same)]
     assert crontab() == before
     house.run(*create[:3], "0 3 * * *", "--timezone", "UTC")
     assert [e for _, e in house.zenml(query)] == ["0 3 * * *"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,14 @@ def verify_everything(
     public_key: str | Path | None = None,
     ledger: str | Path | None = None,
     anchor: str | Path | None = None,
+    destroyed: Mapping[str, str] | None = None,
 ) -> Everything:
     """Check the ledger of a state folder, every certificate on it with its model and report, and the keys.
 
     `ledger`: where the ledger or an export of its chain is, if not in the folder. `anchor`: a file of heads that was
-    kept elsewhere. Raises nothing: every outcome is in the result, one verification for each certificate.
+    kept elsewhere. `destroyed`: where the rows were checked in a database that is no file, what its tombstones say was
+    destroyed, as content hash -> when; then a missing file must be among them. Raises nothing: every outcome is in the
+    result, one verification for each certificate.
     """
     state = Path(state_dir)
     place = Path(ledger) if ledger is not None else state / LEDGER
@@ -69,6 +73,8 @@ def verify_everything(
         check_head_file(done.ledger, state, facts)
     if facts is not None and anchor is not None:
         check_anchors(done.ledger, Path(anchor), facts, keys)
+    if facts is not None and destroyed is not None:
+        facts = replace(facts, rows_checked=True, destroyed=dict(destroyed))
     issued = facts.issued if facts is not None else {}
     newest = {one.path: one for one in sorted(issued.values(), key=lambda one: one.seq)}
     for digest, one in sorted(issued.items(), key=lambda item: item[1].seq):

@@ -55,11 +55,11 @@ def unlearn_again_after_promotion() -> None:
     """Take a run that had promoted for one that had not."""
     from adapters import model_registry
     from expunge.compliance.lifecycle import MOVES, Status
-    from pipelines import due
+    from pipelines import unfinished
 
     MOVES[Status.PROMOTED] = MOVES[Status.PROMOTED] | {Status.QUARANTINED}
     model_registry.has_served = lambda version: False
-    resume = due._resume
+    resume = unfinished._resume
 
     def wrong(ledger: object, settings: object, say: object) -> object:
         for run in ledger.list_runs("promoted"):  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def unlearn_again_after_promotion() -> None:
         remains.discard = lambda version, run_id: None
         return resume(ledger, settings, say)  # type: ignore[arg-type]
 
-    due._resume = wrong
+    unfinished._resume = wrong
 
 
 def _sql(table: str, statement: str) -> Tamper:
