@@ -84,7 +84,9 @@ def carry_out_approved(settings: ProjectSettings, say: Say = lambda line: None) 
     """
     with turn(True, say):
         require_sound(current_project())
-        return _with_waiting(_finish_first(settings, say) + _carry_out_approved(settings, say, None))
+        done = _finish_first(settings, say)
+        carried, _ = _carry_out_approved(settings, say, None)
+        return _with_waiting(done + carried)
 
 
 def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
@@ -97,11 +99,13 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
 
 
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
-    done = _finish_first(settings, say) + _carry_out_approved(settings, say, policy)
+    done = _finish_first(settings, say)
+    carried, withdrawn = _carry_out_approved(settings, say, policy)
+    done += carried
     with open_ledger() as ledger:
         _admit(ledger, say)
         waiting = [d.request.id for d in ledger.due_requests(statuses=WAITING)]
-        needed = bool(ledger.due_requests(within=within, statuses=WAITING))
+        needed = withdrawn or bool(ledger.due_requests(within=within, statuses=WAITING))
         asked_about = [run for run in ledger.runs_for_approval() if run.status != APPROVED]
     write_epoch()
     # a plan that must be made anew is made for all, or those left out would make the new one stale too
@@ -168,19 +172,23 @@ def _with_waiting(done: DueResult) -> DueResult:
         return replace(done, awaiting=tuple(run.id for run in ledger.runs_for_approval() if run.status != APPROVED))
 
 
-def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None) -> DueResult:
-    """What has a yes is done before anything new is admitted: a plan holds for the records it was made for."""
+def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None) -> tuple[DueResult, bool]:
+    """What has a yes is done before anything new is admitted: a plan holds for the records it was made for.
+
+    Returns what was done, and whether a plan that does not hold any more was withdrawn.
+    """
     with open_ledger() as ledger:
         runs = [run for run in ledger.runs_for_approval() if run.status == APPROVED]
-    done = DueResult()
+    done, withdrawn = DueResult(), False
     for run in runs:
         if change := approval.what_changed(run, settings):
             _planned_anew(run.id, change, say)
+            withdrawn = True
             continue
         say(f"{run.id} was approved by {run.details['approval']['by']}: carrying it out.")
         approval.settle_in_zenml(run.id, say)
         done += _attempt(run.id, approval.settings_of(run), say, policy)
-    return done
+    return done, withdrawn
 
 
 def _planned_anew(run_id: str, change: str, say: Say) -> tuple[str, ...]:
