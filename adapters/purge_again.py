@@ -34,10 +34,11 @@ def purge_again() -> tuple[str, PurgeResult | None]:
     AtWork while a deletion run is under way.
     """
     with turn(wait=False):
-        return _purge_again()
+        return destroy_again()
 
 
-def _purge_again() -> tuple[str, PurgeResult | None]:
+def destroy_again() -> tuple[str, PurgeResult | None]:
+    """The same for a caller that has the turn."""
     gone = erased()
     logs = step_logs.naming(gone, pseudonymizer()) if gone else []
     if not whats_back() and not logs and not remains.nameless():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from adapters import artifacts, clock, purging
+from adapters import artifacts, clock, purging, remains
 from adapters.ledger import open_ledger
 from adapters.purge_kinds import LOGS_METHOD, METHOD, ROWS_METHOD
 from adapters.purging import Descendant
@@ -41,7 +41,8 @@ def purge_records(pseudonyms: Collection[str], promoted: Iterable[str], run_id: 
     earlier = purging.destroyed_by(run_id)  # before this run was killed, if it was
     done = purging.destroy(found, run_id, pseudonyms)
     done.destroyed += [d for d in earlier if d.version.id not in {f.version.id for f in found}]
-    again = purging.rescan(pseudonyms, passed, done.destroyed)
+    remains.remove_nameless()  # of a process that was killed since this run began
+    again = purging.rescan(pseudonyms, passed, done.destroyed, *remains.unnamed())
     parts = [_part(d) for d in done.destroyed]
     if done.logs:
         words = f"{len(done.logs)} log file(s) of the runs that had the records in their hands"

@@ -168,8 +168,17 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
     return shared
 
 
-def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
-    """Look again, at the stores and not at the records of what was done: what still exists."""
+def rescan(
+    pseudonyms: Collection[str],
+    promoted: Iterable[str],
+    destroyed: Iterable[Descendant],
+    unnamed: Iterable[str] = (),
+    remark: str = "",
+) -> dict[str, Any]:
+    """Look again, at the stores and not at the records of what was done: what still exists.
+
+    `unnamed`, `remark`: what `remains.unnamed` says.
+    """
     gone = list(destroyed)
     left = [f"{d.kind} {d.version.id}: {d.why}" for d in descendants(pseudonyms, promoted)]
     left += [f"log {path}: names one of the records" for path in step_logs.naming(pseudonyms, pseudonymizer())]
@@ -181,12 +190,13 @@ def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iter
             left.append(f"{descendant.kind} {descendant.version.id}: the artifact store still holds it")
         for folder in shards_of({descendant.digest}) if descendant.digest else ():
             left.append(f"{folder}: norms of the records, which another process is computing")
+    left += unnamed
     words = "nothing of the records was found" if not left else f"{len(left)} item(s) were found"
     where = "in the artifact store with its logs, the DVC cache and its remote"
     return {
         "at": clock.now().isoformat(timespec="seconds"),
         "found": left,
-        "words": f"{words} {where} ({len(gone)} destroyed artifacts checked)",
+        "words": f"{words} {where} ({len(gone)} destroyed artifacts checked){remark}",
     }
 
 

@@ -14,6 +14,7 @@ from adapters.interim import INTERIM
 from adapters.ledger import open_ledger, write_epoch
 from adapters.ledger_age import require_current
 from adapters.project import current_project
+from adapters.purge_again import destroy_again
 from adapters.purge_records import purge_records
 from adapters.requests import records_of
 from adapters.runs import PipelineRun, run_pipeline
@@ -96,7 +97,9 @@ def answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, po
 def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, policy: str | None) -> DueResult:
     with open_ledger() as ledger:
         require_current(ledger)
-    remains.sweep()
+    if remains.sweep():
+        again, _ = destroy_again()
+        say(f"What was destroyed before was there again, as after a restore from a backup: destroyed again ({again}).")
     with open_ledger() as ledger:
         resumed = _resume(ledger, settings, say)
     done = DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, runs in resumed for run in runs))

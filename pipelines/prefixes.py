@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, prefixes, purge_kinds, purging
+from adapters import artifacts, clock, model_registry, prefixes, purge_kinds, purging, remains
 from adapters.interim import final_certificate, waiting_requests
 from adapters.ledger import open_ledger, write_epoch
 from adapters.prefixes import KeptPrefix
@@ -117,6 +117,7 @@ def _close_waiting(say: Say) -> tuple[str, ...]:
 
 
 def _certify(ledger: Ledger, request_id: str, run_id: str) -> None:
+    remains.remove_nameless()
     rescan = _rescan(ledger, request_id, run_id)
     if rescan["found"]:
         raise IntegrityError(
@@ -145,7 +146,8 @@ def _rescan(ledger: Ledger, request_id: str, run_id: str) -> dict[str, Any]:
     names = {r.record_pseudonym for r in ledger.request_records(request_id)}
     promoted = next((v for v in model_registry.all_versions() if v.name == run_id), None)
     own = [str(v.id) for v in artifacts.versions(model_version_id=promoted.id)] if promoted else []
-    scan = purging.rescan(names, own, ())
+    nameless, remark = remains.unnamed()
+    scan = purging.rescan(names, own, (), nameless)
     left = [f"{prefixes.KIND} {p.version.id}: {p.words}" for p in prefixes.unlawful(names, everything=True)]
     left += prefixes.objects_left(ledger, request_id)
     ended = sum(
@@ -157,5 +159,5 @@ def _rescan(ledger: Ledger, request_id: str, run_id: str) -> dict[str, Any]:
     return {
         **scan,
         "found": found,
-        "words": f"{words} in the artifact store, the DVC cache and its remote ({ended} prefix checkpoints checked)",
+        "words": f"{words} in the artifact store, the DVC cache and its remote ({ended} prefix checkpoints checked){remark}",
     }

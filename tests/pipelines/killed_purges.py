@@ -1,0 +1,178 @@
+"""What killed processes, backups and a second process leave of a project's stores, and what becomes of it: facts as JSON.
+
+`python killed_purges.py FOLDER` makes a project of its own there: the real stores and ledger, tiny trajectories and no
+training pipeline. Each scene ends with a project in which nothing is left over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CLONE = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(CLONE)]
+
+from adapters import bootstrap  # noqa: E402
+from adapters.project import Project  # noqa: E402
+
+PROJECT = Project(Path(sys.argv[1]).resolve())
+bootstrap.start(PROJECT)
+
+from zenml import pipeline, save_artifact, step  # noqa: E402
+
+from adapters import artifacts, model_destruction, model_registry, purge_again, purge_preview, purging, remains  # noqa: E402
+from adapters.checkpoint_store import CheckpointStore  # noqa: E402
+from adapters.ledger import open_ledger, pseudonymizer  # noqa: E402
+from adapters.purge_records import purge_records  # noqa: E402
+from adapters.running import running  # noqa: E402
+from expunge.data import RecordTable, load_records  # noqa: E402
+from expunge.models import ModelSpec  # noqa: E402
+from expunge.training import TrainingConfig, train  # noqa: E402
+from expunge.unlearning.rewind_prefix import RewindPrefix  # noqa: E402
+from materializers.prefixes import RewindPrefixMaterializer  # noqa: E402
+from materializers.tables import RecordTableMaterializer  # noqa: E402
+from materializers.trajectories import TrajectoryMaterializer  # noqa: E402
+
+DIGITS = load_records("digits")
+STORE = PROJECT.stores
+LONG_AGO = 1_000_000_000.0
+_seeds = iter(range(100))
+
+
+def trained(records: RecordTable) -> Any:
+    config = TrainingConfig.model_validate(
+        {"steps": 4, "batch_size": 4, "learning_rate": 0.1, "checkpoints": 3, "seed": next(_seeds),
+         "noise": {"convention": "mean_gradient", "sigma": 0.02}}
+    )  # fmt: skip
+    spec = ModelSpec("mlp", tuple(records.features.shape[1:]), records.classes, options={"hidden": [4]})
+    return train(spec, records, config, Path(tempfile.mkdtemp(dir=PROJECT.root)))
+
+
+def trajectory(start: int) -> Any:
+    """A stored trajectory of twenty records."""
+    made = trained(DIGITS.select(DIGITS.record_ids[start : start + 20]))
+    return save_artifact(made, "trajectory", materializer=TrajectoryMaterializer)
+
+
+def pseudonyms(*record_ids: str) -> set[str]:
+    names = pseudonymizer()
+    return {p for r in record_ids for p in names.records(r)}
+
+
+def folder_of(version: Any) -> Path:
+    return Path(version.uri)
+
+
+def aged(*paths: Path) -> None:
+    """As if nobody had touched them for long."""
+    for path in paths:
+        for one in [*path.rglob("*"), path]:
+            os.utime(one, (LONG_AGO, LONG_AGO))
+
+
+def killed_save(description: str | None = None) -> tuple[Any, Path]:
+    """What is stored when a process dies before ZenML hears of its trajectory; `description`: of the file it wrote."""
+    made = trained(DIGITS.select(DIGITS.record_ids[:20]))
+    stored = CheckpointStore().add({c.file: made.directory / c.file for c in (*made.kept, made.final)})
+    folder = folder_of(trajectory(40)).parent / str(uuid.uuid4())
+    folder.mkdir()
+    (folder / "dvc.json").write_text(json.dumps(stored.to_dict()) if description is None else description)
+    aged(folder, PROJECT.dvc / "trajectories")
+    return stored, folder
+
+
+def present(stored: Any) -> int:
+    return len(CheckpointStore().present(stored))
+
+
+@contextmanager
+def backup() -> Any:
+    """Afterwards everything that lay in the stores lies there again, as after a restore."""
+    copies = [(PROJECT.root / f"copy-{n}", place) for n, place in enumerate((STORE / "x", PROJECT.dvc, PROJECT.dvc_remote))]
+    copies[0] = (PROJECT.root / "copy-0", _artifact_store())
+    for copy, place in copies:
+        shutil.copytree(place, copy, symlinks=True)
+    yield
+    for copy, place in copies:
+        shutil.copytree(copy, place, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(copy)
+
+
+def _artifact_store() -> Path:
+    from zenml.client import Client
+
+    return Path(Client().active_stack.artifact_store.path)
+
+
+def cut_in_half() -> Any:
+    stored, folder = killed_save('{"dvc_hash": "12')
+    remains.sweep()
+    return {"folder": folder.exists(), "objects": present(stored)}
+
+
+def killed_before_it_had_a_name() -> Any:
+    stored, folder = killed_save()
+    with running_elsewhere():
+        nothing = purge_records(pseudonyms("nobody"), (), "none-elsewhere").rescan
+    before = present(stored)
+    scan = purge_records(pseudonyms("nobody"), (), "none-1").rescan
+    return {"elsewhere": nothing, "before": before, "folder": folder.exists(), "objects": present(stored), "scan": scan}
+
+
+@contextmanager
+def running_elsewhere() -> Any:
+    """Another process runs a pipeline."""
+    ready, done = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with running():
+            os.write(ready[1], b".")
+            os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    yield
+    os.write(done[1], b".")
+    os.waitpid(pid, 0)
+
+
+def named_while_it_looks() -> Any:
+    """The process that held the stores names its artifact and ends just before this one asks whether anybody works."""
+    asked, made = remains.nobody_since, []
+
+    def ends_now() -> float | None:
+        if not made:
+            made.append(trajectory(60))
+            aged(folder_of(made[0]), PROJECT.dvc / "trajectories")
+        return asked()
+
+    remains.nobody_since = ends_now
+    try:
+        remains.sweep()
+    finally:
+        remains.nobody_since = asked
+    return {"folder": folder_of(made[0]).exists(), "objects": present(purging.objects_of(artifacts.hydrated(made[0])))}
+
+
+SCENES = {f.__name__: f for f in (cut_in_half, killed_before_it_had_a_name, named_while_it_looks)}
+
+
+def main() -> None:
+    facts = {}
+    for name, scene in SCENES.items():
+        try:
+            facts[name] = scene()
+        except Exception:
+            facts[name] = traceback.format_exc()
+    print(json.dumps(facts, default=str))
+
+
+if __name__ == "__main__":
+    main()

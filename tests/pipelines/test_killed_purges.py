@@ -1,0 +1,51 @@
+"""Is what a killed process or a backup left found, destroyed and said, and is nothing else taken?
+
+All from one process, `killed_purges.py`: the real stores and a real ledger, without a training pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("killed_purges")
+SCRIPT = Path(__file__).with_name("killed_purges.py")
+
+
+@pytest.fixture(scope="module")
+def facts(new_house: Callable[..., Any]) -> Callable[[str], Any]:
+    """What came of a scene."""
+    house = new_house("killed-purges")
+    command = [sys.executable, str(SCRIPT), str(house.root)]
+    done = subprocess.run(command, capture_output=True, text=True, env=house.environment, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+
+    def of(scene: str) -> Any:
+        assert not isinstance(found[scene], str), found[scene]
+        return found[scene]
+
+    return of
+
+
+def test_a_description_cut_in_half_names_nothing_and_stops_nobody(facts: Any) -> None:
+    assert facts("cut_in_half") == {"folder": False, "objects": 0}
+
+
+def test_what_a_killed_save_stored_is_gone_before_a_scan_says_so(facts: Any) -> None:
+    seen = facts("killed_before_it_had_a_name")
+    assert seen["before"] > 0, "it stays while another process runs a pipeline, and the scan says what it did not see"
+    assert seen["elsewhere"]["words"].endswith("; not looked for what has no name: another process runs a pipeline")
+    assert (seen["folder"], seen["objects"]) == (False, 0)
+    assert seen["scan"]["found"] == [] and "not looked" not in seen["scan"]["words"]
+
+
+def test_what_gets_its_name_while_somebody_looks_is_not_taken(facts: Any) -> None:
+    seen = facts("named_while_it_looks")
+    assert seen["folder"] and seen["objects"] > 0
