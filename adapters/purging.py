@@ -20,7 +20,7 @@ class Descendant:
     """An artifact that holds the records, or was computed from them. `digest` names a trajectory.
 
     `rows`: ids of the records, where only their rows go because the model it belongs to never saw them and stays.
-    `stored`: the DVC objects of a trajectory.
+    `rows_gone`: how many went before the run was interrupted. `stored`: the DVC objects of a trajectory.
     """
 
     version: Any
@@ -28,6 +28,12 @@ class Descendant:
     digest: str = ""
     rows: frozenset[str] = frozenset()
     stored: StoredDirectory | None = None
+    rows_gone: int = 0
+
+    @property
+    def only_rows(self) -> int:
+        """How many rows went, where nothing else did."""
+        return len(self.rows) or self.rows_gone
 
     @property
     def kind(self) -> str:
@@ -106,19 +112,32 @@ def returned() -> list[Descendant]:
 
 
 def destroyed_by(run_id: str) -> list[Descendant]:
-    """What a run has destroyed so far."""
+    """What a run has destroyed so far, and the tables that it took rows out of."""
     why = "destroyed before the run was interrupted"
-    mine = [v for v in artifacts.versions() if v.run_metadata.get(artifacts.DESTROYED_BY) == run_id]
-    return [Descendant(v, why, str(v.run_metadata.get("trajectory", "")), stored=objects_of(v)) for v in mine]
+    found = []
+    for version in artifacts.versions():
+        known = version.run_metadata
+        if known.get(artifacts.DESTROYED_BY) == run_id:
+            found.append(Descendant(version, why, str(known.get("trajectory", "")), stored=objects_of(version)))
+        elif known.get(artifacts.ROWS_REMOVED_BY) == run_id and not artifacts.is_destroyed(version):
+            found.append(Descendant(version, why, rows_gone=int(known.get(artifacts.ROWS_REMOVED, 1))))
+    return found
 
 
-def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str] = ()) -> Purged:
+def destroy(
+    found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str] = (), earlier: Iterable[Descendant] = ()
+) -> Purged:
     """Destroy them and what was logged while they were made, take the model versions they made out of service, and
     clear half-finished work.
 
-    `pseudonyms`: of the records, to find other logs that name them.
+    The logs go first: by a log alone nobody knows what it was about, when the rest is gone and the process was killed.
+
+    `pseudonyms`: of the records, to find other logs that name them. `earlier`: what the run destroyed before it was
+    interrupted.
     """
-    done = Purged()
+    found = list(found)
+    done = Purged(logs=logs_about([*found, *earlier], pseudonyms))
+    step_logs.destroy(done.logs)
     for descendant in found:
         if descendant.rows:
             artifacts.remove_records(descendant.version, descendant.rows, run_id)
@@ -135,8 +154,7 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         if weights and all(str(w.id) in gone or artifacts.is_destroyed(w) for w in weights):
             model_registry.archive(version)
     workdir.sweep()
-    done.logs = logs_about(done.destroyed, pseudonyms)
-    step_logs.destroy(done.logs)
+    step_logs.destroy(done.logs)  # what was written to them meanwhile
     return done
 
 
@@ -148,7 +166,7 @@ def _destroy_prefix(descendant: Descendant, run_id: str) -> list[str]:
 
 def logs_about(found: Iterable[Descendant], pseudonyms: Collection[str]) -> list[str]:
     """Logs of the runs that made these, and any other log that names one of the records."""
-    made_by = step_logs.of_runs(d.version for d in found if not d.rows)
+    made_by = step_logs.of_runs(d.version for d in found if not d.only_rows)
     return sorted({*made_by, *(step_logs.naming(pseudonyms, pseudonymizer()) if pseudonyms else ())})
 
 
@@ -184,7 +202,7 @@ def rescan(
     left += [f"log {path}: names one of the records" for path in step_logs.naming(pseudonyms, pseudonymizer())]
     left += still_present(d.stored for d in gone)
     for descendant in gone:
-        if descendant.rows:  # `descendants` read the table again
+        if descendant.only_rows:  # `descendants` read the table again
             continue
         if artifacts.still_stored(descendant.version):
             left.append(f"{descendant.kind} {descendant.version.id}: the artifact store still holds it")

@@ -15,7 +15,7 @@ import traceback
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CLONE)]
@@ -28,7 +28,16 @@ bootstrap.start(PROJECT)
 
 from zenml import pipeline, save_artifact, step  # noqa: E402
 
-from adapters import artifacts, model_destruction, model_registry, purge_again, purge_preview, purging, remains  # noqa: E402
+from adapters import (  # noqa: E402
+    artifacts,
+    model_destruction,
+    model_registry,
+    purge_again,
+    purge_preview,
+    purging,
+    remains,
+    step_logs,
+)
 from adapters.checkpoint_store import CheckpointStore  # noqa: E402
 from adapters.ledger import open_ledger, pseudonymizer  # noqa: E402
 from adapters.purge_records import purge_records  # noqa: E402
@@ -161,7 +170,39 @@ def named_while_it_looks() -> Any:
     return {"folder": folder_of(made[0]).exists(), "objects": present(purging.objects_of(artifacts.hydrated(made[0])))}
 
 
-SCENES = {f.__name__: f for f in (cut_in_half, killed_before_it_had_a_name, named_while_it_looks)}
+@step(enable_cache=False, output_materializers={"training_records": RecordTableMaterializer})
+def make_table() -> Annotated[RecordTable, "training_records"]:
+    print("a loader says something")
+    return DIGITS.select(DIGITS.record_ids[100:120])
+
+
+@pipeline(enable_cache=False)
+def loading() -> None:
+    make_table()
+
+
+def killed_in_its_purge() -> Any:
+    """Destroyed, and rows taken out, by a run that then dies; the same run is called again."""
+    loading()
+    made = artifacts.newest("training_records")
+    table = save_artifact(
+        DIGITS.select(DIGITS.record_ids[110:130]), "held_out_records", materializer=RecordTableMaterializer
+    )
+    table = artifacts.hydrated(table)
+    artifacts.note(table, {artifacts.MODEL_VERSION: "digits-mlp 7"})
+    logs = step_logs.of_runs([made])
+    artifacts.destroy(made, "run-killed")
+    artifacts.remove_records(table, set(DIGITS.record_ids[110:113]), "run-killed")
+    done = purge_records(pseudonyms(*DIGITS.record_ids[100:113]), (), "run-killed")
+    with open_ledger() as ledger:
+        rows = [t.details["rows"] for t in ledger.tombstones(run_id="run-killed") if t.kind == "rows of held_out_records"]
+    left = [path for path in logs if Path(path).exists()]
+    return {"logs": len(logs), "left": left, "rows": rows, "kinds": sorted(p["kind"] for p in done.destroyed)}
+
+
+SCENES = {
+    f.__name__: f for f in (cut_in_half, killed_before_it_had_a_name, named_while_it_looks, killed_in_its_purge)
+}
 
 
 def main() -> None:

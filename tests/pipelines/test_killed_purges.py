@@ -49,3 +49,9 @@ def test_what_a_killed_save_stored_is_gone_before_a_scan_says_so(facts: Any) -> 
 def test_what_gets_its_name_while_somebody_looks_is_not_taken(facts: Any) -> None:
     seen = facts("named_while_it_looks")
     assert seen["folder"] and seen["objects"] > 0
+
+
+def test_the_logs_of_what_a_killed_purge_destroyed_go_and_its_rows_are_on_record(facts: Any) -> None:
+    seen = facts("killed_in_its_purge")
+    assert seen["logs"] > 0 and seen["left"] == []
+    assert seen["kinds"] == ["rows of held_out_records", "step_logs", "training_records"] and seen["rows"] == [3]
