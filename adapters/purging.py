@@ -94,7 +94,8 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
     unlawful = prefixes.unlawful(pseudonyms)
-    return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
+    why = "a rewind prefix that saw the records"
+    return [*found, *(Descendant(p.version, why, stored=objects_of(p.version)) for p in unlawful)]
 
 
 def returned() -> list[Descendant]:
@@ -144,7 +145,7 @@ def destroy(
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += _destroy_prefix(descendant, run_id)
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -156,12 +157,6 @@ def destroy(
     workdir.sweep()
     step_logs.destroy(done.logs)  # what was written to them meanwhile
     return done
-
-
-def _destroy_prefix(descendant: Descendant, run_id: str) -> list[str]:
-    if artifacts.still_stored(descendant.version):
-        return prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
-    return CheckpointStore().destroy(descendant.stored) if descendant.stored is not None else []  # its bytes came back
 
 
 def logs_about(found: Iterable[Descendant], pseudonyms: Collection[str]) -> list[str]:
@@ -275,7 +270,9 @@ def objects_of(version: Any) -> StoredDirectory | None:
             if not artifacts.is_destroyed(version):  # else a killed process has deleted a part of it
                 raise
     metadata = version.run_metadata
-    return _as_directory(metadata.get("objects") or [metadata["dvc_hash"]]) if "dvc_hash" in metadata else None
+    if "dvc_hash" not in metadata:
+        return None
+    return _as_directory({str(metadata["dvc_hash"]), *map(str, metadata.get("objects", ()))})
 
 
 def _as_directory(objects: Iterable[str]) -> StoredDirectory:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,22 +47,18 @@ def sweep() -> bool:
     Returns whether something is stored that the ledger says was destroyed: no killed process left it, a backup brought
     it back, and its end goes on record (`purge_again`).
     """
-    with open_ledger() as ledger:
-        on_record = {(t.kind, t.name) for t in ledger.tombstones(status="destroyed")}
-    back = False
-    for version in artifacts.versions():
-        if artifacts.is_destroyed(version) and artifacts.still_stored(version):
-            if (version.artifact.name, str(version.id)) in on_record:
-                back = True
-            else:
-                finish(version)
-    remove_nameless()
+    every = artifacts.versions()
+    back = _back(every)
+    for version in every:
+        if version.id not in back and artifacts.is_destroyed(version) and artifacts.still_stored(version):
+            finish(version)
+    remove_nameless(frozenset(back.values()))
     workdir.sweep()
-    return back
+    return bool(back)
 
 
-def remove_nameless() -> None:
-    """Remove what no artifact names, and files that were never finished."""
+def remove_nameless(but: Collection[str] = ()) -> None:
+    """Remove what no artifact names, and files that were never finished. `but`: DVC directories that stay."""
     before = nobody_since()
     if before is None:
         return
@@ -70,7 +67,8 @@ def remove_nameless() -> None:
     for folder in found.folders:
         shutil.rmtree(folder, ignore_errors=True)
     for stored in found.trajectories:
-        CheckpointStore().destroy(stored)
+        if stored.dvc_hash not in but:
+            CheckpointStore().destroy(stored)
 
 
 def nameless() -> Nameless:
@@ -116,6 +114,30 @@ def discard(model_version: Any, run_id: str) -> None:
         elif mine and version.artifact.name in _TRAINED:
             artifacts.destroy(version, run_id)
     Client().delete_model_version(model_version.id)
+
+
+def _back(every: list[Any]) -> dict[Any, str]:
+    """DVC directory ("" for none) by id of the versions that the ledger says were destroyed and that are stored again.
+
+    Of a prefix it knows the checkpoints: its manifest alone was left by the process that was killed destroying it.
+    """
+    with open_ledger() as ledger:
+        rows = ledger.tombstones(status="destroyed")
+    by_id, runs = {(t.kind, t.name) for t in rows}, {t.run_id for t in rows if t.kind == prefixes.KIND}
+    stored = {s.dvc_hash for s in CheckpointStore().trajectories()} if rows else set()
+    stored -= {str(v.run_metadata.get("dvc_hash", "")) for v in every if not artifacts.is_destroyed(v)}
+    found = {}
+    for version in every:
+        kind, directory = version.artifact.name, str(version.run_metadata.get("dvc_hash", ""))
+        if not artifacts.is_destroyed(version):
+            continue
+        if (kind, str(version.id)) in by_id:
+            again = directory in stored or artifacts.still_stored(version)
+        else:
+            again = kind == prefixes.KIND and version.run_metadata.get("run") in runs and directory in stored
+        if again:
+            found[version.id] = directory
+    return found
 
 
 def _remove_temporary_files(before: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -36,7 +36,7 @@ from pipelines.scoring import run_scoring
 WAITING = ("received", "accepted", "quarantined", "failed")
 UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
 UNTRAINED = "none"
-UNSETTLED = ("started", "planned", "verified", "promoted", "purged")
+UNSETTLED = ("started", "planned", "verified", "promoted", "purged", INTERIM)
 Say = Callable[[str], None]
 
 
@@ -98,7 +98,7 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
     with open_ledger() as ledger:
         require_current(ledger)
     if remains.sweep():
-        again, _ = destroy_again()
+        again = destroy_again()[0]
         say(f"What was destroyed before was there again, as after a restore from a backup: destroyed again ({again}).")
     with open_ledger() as ledger:
         resumed = _resume(ledger, settings, say)
@@ -115,17 +115,12 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
         return done
     serving = str(model_registry.production(settings.model.registered_as).id)
     trained = required("training_records", serving).load().record_ids
-    asked = records_of(waiting, trained)
-    to_forget = tuple(r for r in waiting if asked[r])
-    never_trained = tuple(r for r in waiting if not asked[r])
-    end_what_saw(never_trained, say)
-    for request_id in never_trained:
-        _answer_untrained(request_id)
-        say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
+    to_forget, never_trained = _split(waiting, trained, say)
     done += DueResult(answered=never_trained)
     for run in asked_about:
         if change := "requests_joined" if to_forget else approval.what_changed(run, settings):
-            to_forget += _planned_anew(run.id, change, say)
+            anew, never_trained = _split(_planned_anew(run.id, change, say), trained, say)
+            to_forget, done = to_forget + anew, done + DueResult(answered=never_trained)
         elif policy and approval.by_policy(run.id, settings, policy, say):
             done += _attempt(run.id, approval.settings_of(run), say, policy)
     if not to_forget:
@@ -134,6 +129,17 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
     scoring_options(settings)  # a kernel table that cannot be used must not come up after the promotion
     prepare(settings, serving, say)
     return done + _attempt(_new_run(to_forget, serving, settings, attempt=1), settings, say, policy)
+
+
+def _split(request_ids: Iterable[str], trained: Sequence[str], say: Say) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those with a record that the model that serves was trained on, and the others, which are answered at once."""
+    asked = records_of(request_ids, trained)
+    never_trained = tuple(r for r in asked if not asked[r])
+    end_what_saw(never_trained, say)
+    for request_id in never_trained:
+        _answer_untrained(request_id)
+        say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
+    return tuple(r for r in asked if asked[r]), never_trained
 
 
 def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda line: None) -> None:
@@ -165,6 +171,7 @@ def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None)
             continue
         say(f"{run.id} was approved by {run.details['approval']['by']}: carrying it out.")
         approval.settle_in_zenml(run.id, say)
+        prepare(approval.settings_of(run), str(run.model_version_before), say)
         done += _attempt(run.id, approval.settings_of(run), say, policy)
     return done
 
@@ -279,7 +286,7 @@ def _settle(ledger: Ledger) -> None:
 
 
 def _settle_one(ledger: Ledger, run: DeletionRun) -> None:
-    ends = run.status in ("promoted", "purged") or run.method == UNTRAINED
+    ends = run.status in ("promoted", "purged", INTERIM) or run.method == UNTRAINED
     if not ends:
         ledger.update_run(run.id, status="interrupted")
     elif all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):

@@ -30,6 +30,7 @@ from zenml import pipeline, save_artifact, step  # noqa: E402
 
 from adapters import (  # noqa: E402
     artifacts,
+    clock,
     model_destruction,
     model_registry,
     purge_again,
@@ -39,16 +40,19 @@ from adapters import (  # noqa: E402
     step_logs,
 )
 from adapters.checkpoint_store import CheckpointStore  # noqa: E402
+from adapters.interim import INTERIM  # noqa: E402
 from adapters.ledger import open_ledger, pseudonymizer  # noqa: E402
 from adapters.purge_records import purge_records  # noqa: E402
 from adapters.running import running  # noqa: E402
 from expunge.data import RecordTable, load_records  # noqa: E402
 from expunge.models import ModelSpec  # noqa: E402
+from expunge.settings import parse_settings  # noqa: E402
 from expunge.training import TrainingConfig, train  # noqa: E402
 from expunge.unlearning.rewind_prefix import RewindPrefix  # noqa: E402
 from materializers.prefixes import RewindPrefixMaterializer  # noqa: E402
 from materializers.tables import RecordTableMaterializer  # noqa: E402
 from materializers.trajectories import TrajectoryMaterializer  # noqa: E402
+from pipelines import due  # noqa: E402
 
 DIGITS = load_records("digits")
 STORE = PROJECT.stores
@@ -105,7 +109,9 @@ def present(stored: Any) -> int:
 @contextmanager
 def backup() -> Any:
     """Afterwards everything that lay in the stores lies there again, as after a restore."""
-    copies = [(PROJECT.root / f"copy-{n}", place) for n, place in enumerate((STORE / "x", PROJECT.dvc, PROJECT.dvc_remote))]
+    copies = [
+        (PROJECT.root / f"copy-{n}", place) for n, place in enumerate((STORE / "x", PROJECT.dvc, PROJECT.dvc_remote))
+    ]
     copies[0] = (PROJECT.root / "copy-0", _artifact_store())
     for copy, place in copies:
         shutil.copytree(place, copy, symlinks=True)
@@ -195,14 +201,133 @@ def killed_in_its_purge() -> Any:
     artifacts.remove_records(table, set(DIGITS.record_ids[110:113]), "run-killed")
     done = purge_records(pseudonyms(*DIGITS.record_ids[100:113]), (), "run-killed")
     with open_ledger() as ledger:
-        rows = [t.details["rows"] for t in ledger.tombstones(run_id="run-killed") if t.kind == "rows of held_out_records"]
+        rows = [
+            t.details["rows"] for t in ledger.tombstones(run_id="run-killed") if t.kind == "rows of held_out_records"
+        ]
     left = [path for path in logs if Path(path).exists()]
     return {"logs": len(logs), "left": left, "rows": rows, "kinds": sorted(p["kind"] for p in done.destroyed)}
 
 
+def request(name: str, record: str) -> Any:
+    with open_ledger() as ledger:
+        ledger.add_request(name, None, [record], "gdpr", clock.now())
+        ledger.admit(name)
+
+
+def nobody_closes_it() -> Any:
+    """A run whose requests were closed when the process died before it closed the run."""
+    request("waited", DIGITS.record_ids[200])
+    with open_ledger() as ledger:
+        ledger.add_run("run-waits", details={"requests": ["waited"]})
+        for status in ("planned", "unlearning", "verified", "promoted", "purged"):
+            ledger.move("waited", status, "run-waits")
+        ledger.mark_erased("waited", "run-waits")
+        ledger.update_run("run-waits", status=INTERIM)
+        due._settle(ledger)
+        before = ledger.get_run("run-waits").status
+        ledger.move("waited", "closed", "run-waits")
+        due._settle(ledger)
+        return {"before": before, "after": ledger.get_run("run-waits").status}
+
+
+def planned_anew_for_nothing() -> Any:
+    """A plan waits for a person when another model, which never saw the record, takes the place of the one it is for."""
+    request("overtaken", DIGITS.record_ids[300])
+    plan = {"model_version": "digits-mlp old", "forget_records": 1, "method": "rewind", "predicted_steps": 1,
+            "predicted_cost": 0.1, "reason": "", "predicted_left": 0.1}  # fmt: skip
+    with open_ledger() as ledger:
+        ledger.add_run("run-old", model_version_before="another", details={"requests": ["overtaken"]})
+        ledger.update_run("run-old", plan=plan, status="planned", method="rewind")
+        ledger.move("overtaken", "planned", "run-old")
+        ledger.ask_approval("run-old")
+    table = save_artifact(
+        DIGITS.select(DIGITS.record_ids[400:420]), "training_records", materializer=RecordTableMaterializer
+    )
+    model_registry.register("digits-mlp", "serving", [table.id], {}, model_registry.PRODUCTION)
+    training = {
+        "steps": 4,
+        "batch_size": 4,
+        "learning_rate": 0.1,
+        "checkpoints": 3,
+        "noise": {"convention": "mean_gradient", "sigma": 0.02},
+    }
+    model = {"name": "mlp", "registered_as": "digits-mlp"}
+    settings = parse_settings({"data": {"name": "digits"}, "model": model, "training": training}, "the test")
+    said: list[str] = []
+    done = due.run_due(settings, None, said.append)
+    with open_ledger() as ledger:
+        found = ledger.get_request("overtaken")
+    return {"answered": done.answered, "status": found.status, "outcome": found.outcome, "said": said}
+
+
+def killed_model_destruction() -> Any:
+    """Marked by `model destroy`, which then dies; it is called again."""
+    found = trajectory(500)
+    stored = purging.objects_of(artifacts.hydrated(found))
+    version = model_registry.register("doomed", "one", [found.id], {})
+    artifacts.mark_destroyed(artifacts.hydrated(found), "destroy-doomed-one")
+    done = model_destruction.destroy_model(version, model_destruction.derived_from(version))
+    with open_ledger() as ledger:
+        events = [e.kind for e in ledger.events() if e.run_id == "destroy-doomed-one" and e.kind.startswith("model.")]
+    return {
+        "artifacts": len(done["artifacts"]), "folder": folder_of(found).exists(), "objects": present(stored),
+        "events": events,
+    }  # fmt: skip
+
+
+def prefix() -> Any:
+    made = trained(DIGITS.select(DIGITS.record_ids[600:620]))
+    left = RewindPrefix(
+        "run-prefix", "f" * 64, (), made.record_ids, made.kept, (), "2030-01-01", directory=made.directory
+    )
+    return artifacts.hydrated(save_artifact(left, "rewind_prefix", materializer=RewindPrefixMaterializer))
+
+
+def restored() -> Any:
+    """A backup brings back a prefix, a trajectory, and what no artifact names; first it is only looked at."""
+    own, kept = artifacts.hydrated(trajectory(650)), prefix()
+    objects = {v.artifact.name: purging.objects_of(v) for v in (own, kept)}
+    with backup():
+        purge_records(pseudonyms(*DIGITS.record_ids[600:670]), (), "run-purged")
+        gone = {name: present(stored) for name, stored in objects.items()}
+    # the prefix comes back as bytes alone
+    shutil.rmtree(folder_of(kept), ignore_errors=True)
+    listed = [item.to_dict() for item in purge_preview.preview()[1] if item.action == "destroy"]
+    back = purge_again.whats_back()
+    stored_again = remains.sweep()
+    run_id, done = purge_again.purge_again()
+    with open_ledger() as ledger:
+        rows = sorted({t.kind for t in ledger.tombstones(run_id=run_id)} & set(objects))
+    return {
+        "gone": gone, "listed": sorted({i["kind"] for i in listed}), "sweep": stored_again, "rows": rows,
+        "found": done.rescan["found"] if done else None, "back": len(back),
+        "left": {name: present(stored) for name, stored in objects.items()}, "again": purge_again.whats_back(),
+    }  # fmt: skip
+
+
+def listed_whole() -> Any:
+    """A prefix that was destroyed is back, files and all, and something has no name: both without any request."""
+    kept = prefix()
+    with backup():
+        purge_records(pseudonyms(*DIGITS.record_ids[600:620]), (), "run-purged-2")
+    nameless, _ = killed_save()
+    items = [item for item in purge_preview.preview()[1] if item.action == "destroy"]
+    sizes = [item.size for item in items if item.kind == "checkpoint" and item.id.startswith("step_")]
+    named = [words for words in purge_again.whats_back() if nameless.dvc_hash in words]
+    purge_again.purge_again()
+    return {
+        "kinds": sorted({i.kind for i in items}), "sizes": sizes, "named": len(named),
+        "objects": present(nameless) + present(purging.objects_of(kept)), "again": purge_again.whats_back(),
+    }  # fmt: skip
+
+
 SCENES = {
-    f.__name__: f for f in (cut_in_half, killed_before_it_had_a_name, named_while_it_looks, killed_in_its_purge)
-}
+    f.__name__: f
+    for f in (
+        cut_in_half, killed_before_it_had_a_name, named_while_it_looks, killed_in_its_purge, nobody_closes_it,
+        planned_anew_for_nothing, killed_model_destruction, restored, listed_whole,
+    )
+}  # fmt: skip
 
 
 def main() -> None:

@@ -55,3 +55,33 @@ def test_the_logs_of_what_a_killed_purge_destroyed_go_and_its_rows_are_on_record
     seen = facts("killed_in_its_purge")
     assert seen["logs"] > 0 and seen["left"] == []
     assert seen["kinds"] == ["rows of held_out_records", "step_logs", "training_records"] and seen["rows"] == [3]
+
+
+def test_a_run_that_waits_is_closed_with_its_last_request(facts: Any) -> None:
+    assert facts("nobody_closes_it") == {"before": "interim", "after": "closed"}
+
+
+def test_a_request_planned_anew_is_asked_whether_its_records_were_trained_on(facts: Any) -> None:
+    seen = facts("planned_anew_for_nothing")
+    assert (seen["answered"], seen["status"], seen["outcome"]) == (["overtaken"], "closed", "not_in_training")
+    assert any("does not hold any more" in line for line in seen["said"])
+
+
+def test_a_killed_model_destruction_is_finished_by_calling_it_again(facts: Any) -> None:
+    seen = facts("killed_model_destruction")
+    assert (seen["artifacts"], seen["folder"], seen["objects"]) == (1, False, 0) and seen["events"] == ["model.destroyed"]
+
+
+def test_what_a_backup_brought_back_is_destroyed_on_record_and_not_by_the_way(facts: Any) -> None:
+    seen = facts("restored")
+    assert seen["gone"] == seen["left"] == {"trajectory": 0, "rewind_prefix": 0}, "the bytes of a prefix alone, too"
+    assert {"trajectory", "rewind_prefix", "checkpoint"} <= set(seen["listed"]), "and looked at before, for no request"
+    assert seen["sweep"] is True and seen["rows"] == ["rewind_prefix", "trajectory"]
+    assert seen["back"] > 1 and seen["found"] == seen["again"] == []
+
+
+def test_a_prefix_that_is_back_whole_and_what_has_no_name_are_listed(facts: Any) -> None:
+    seen = facts("listed_whole")
+    assert {"rewind_prefix", "checkpoint", "stray"} <= set(seen["kinds"])
+    assert seen["sizes"] and all(size > 1000 for size in seen["sizes"])
+    assert seen["named"] == 1 and seen["objects"] == 0 and seen["again"] == []
