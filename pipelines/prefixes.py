@@ -156,8 +156,5 @@ def _rescan(ledger: Ledger, request_id: str, run_id: str) -> dict[str, Any]:
     )
     found = [*scan["found"], *left]
     words = "nothing of the records was found" if not found else f"{len(found)} item(s) were found"
-    return {
-        **scan,
-        "found": found,
-        "words": f"{words} in the artifact store, the DVC cache and its remote ({ended} prefix checkpoints checked){remark}",
-    }
+    words += " in the artifact store, the DVC cache and its remote"
+    return {**scan, "found": found, "words": f"{words} ({ended} prefix checkpoints checked){remark}"}

@@ -1,4 +1,4 @@
-"""What killed processes, backups and a second process leave of a project's stores, and what becomes of it: facts as JSON.
+"""What killed processes, backups and a second process leave of a project's stores, and what becomes of it, as JSON.
 
 `python killed_purges.py FOLDER` makes a project of its own there: the real stores and ledger, tiny trajectories and no
 training pipeline. Each scene ends with a project in which nothing is left over.
@@ -178,7 +178,6 @@ def named_while_it_looks() -> Any:
 
 @step(enable_cache=False, output_materializers={"training_records": RecordTableMaterializer})
 def make_table() -> Annotated[RecordTable, "training_records"]:
-    print("a loader says something")
     return DIGITS.select(DIGITS.record_ids[100:120])
 
 
@@ -214,6 +213,18 @@ def request(name: str, record: str) -> Any:
         ledger.admit(name)
 
 
+def settings() -> Any:
+    training = {
+        "steps": 4,
+        "batch_size": 4,
+        "learning_rate": 0.1,
+        "checkpoints": 3,
+        "noise": {"convention": "mean_gradient", "sigma": 0.02},
+    }
+    model = {"name": "mlp", "registered_as": "digits-mlp"}
+    return parse_settings({"data": {"name": "digits"}, "model": model, "training": training}, "the test")
+
+
 def nobody_closes_it() -> Any:
     """A run whose requests were closed when the process died before it closed the run."""
     request("waited", DIGITS.record_ids[200])
@@ -223,15 +234,18 @@ def nobody_closes_it() -> Any:
             ledger.move("waited", status, "run-waits")
         ledger.mark_erased("waited", "run-waits")
         ledger.update_run("run-waits", status=INTERIM)
-        due._settle(ledger)
-        before = ledger.get_run("run-waits").status
-        ledger.move("waited", "closed", "run-waits")
-        due._settle(ledger)
-        return {"before": before, "after": ledger.get_run("run-waits").status}
+    statuses = []
+    for last in ("purged", "closed"):
+        with open_ledger() as ledger:
+            ledger.move("waited", last, "run-waits")
+        due.run_due(settings(), None)
+        with open_ledger() as ledger:
+            statuses.append(ledger.get_run("run-waits").status)
+    return statuses
 
 
 def planned_anew_for_nothing() -> Any:
-    """A plan waits for a person when another model, which never saw the record, takes the place of the one it is for."""
+    """A plan waits for a person when a model that never saw the record takes the place of the one it is for."""
     request("overtaken", DIGITS.record_ids[300])
     plan = {"model_version": "digits-mlp old", "forget_records": 1, "method": "rewind", "predicted_steps": 1,
             "predicted_cost": 0.1, "reason": "", "predicted_left": 0.1}  # fmt: skip
@@ -244,17 +258,8 @@ def planned_anew_for_nothing() -> Any:
         DIGITS.select(DIGITS.record_ids[400:420]), "training_records", materializer=RecordTableMaterializer
     )
     model_registry.register("digits-mlp", "serving", [table.id], {}, model_registry.PRODUCTION)
-    training = {
-        "steps": 4,
-        "batch_size": 4,
-        "learning_rate": 0.1,
-        "checkpoints": 3,
-        "noise": {"convention": "mean_gradient", "sigma": 0.02},
-    }
-    model = {"name": "mlp", "registered_as": "digits-mlp"}
-    settings = parse_settings({"data": {"name": "digits"}, "model": model, "training": training}, "the test")
     said: list[str] = []
-    done = due.run_due(settings, None, said.append)
+    done = due.run_due(settings(), None, said.append)
     with open_ledger() as ledger:
         found = ledger.get_request("overtaken")
     return {"answered": done.answered, "status": found.status, "outcome": found.outcome, "said": said}
@@ -324,8 +329,8 @@ def listed_whole() -> Any:
 SCENES = {
     f.__name__: f
     for f in (
-        cut_in_half, killed_before_it_had_a_name, named_while_it_looks, killed_in_its_purge, nobody_closes_it,
-        planned_anew_for_nothing, killed_model_destruction, restored, listed_whole,
+        cut_in_half, killed_before_it_had_a_name, named_while_it_looks, killed_in_its_purge,
+        planned_anew_for_nothing, nobody_closes_it, killed_model_destruction, restored, listed_whole,
     )
 }  # fmt: skip
 
@@ -337,7 +342,7 @@ def main() -> None:
             facts[name] = scene()
         except Exception:
             facts[name] = traceback.format_exc()
-    print(json.dumps(facts, default=str))
+    sys.stdout.write(json.dumps(facts, default=str) + "\n")
 
 
 if __name__ == "__main__":
