@@ -18,6 +18,8 @@ MODEL_VERSION = "model_version"
 ROWS_REMOVED_AT = "rows_removed_at"
 ROWS_REMOVED_BY = "rows_removed_by"
 ROWS_REMOVED = "rows_removed"
+PAGE = 1000
+"""Artifact versions that are asked for at once: a project of some years has thousands, and a page costs a query."""
 
 
 def versions(name: str | None = None, *, model_version_id: Any = None, present_only: bool = False) -> list[Any]:
@@ -28,6 +30,7 @@ def versions(name: str | None = None, *, model_version_id: Any = None, present_o
         model_version_id=model_version_id,
         hydrate=True,
         sort_by="desc:created",
+        size=PAGE,
     )
     return [v for v in found if not (present_only and is_destroyed(v))]
 

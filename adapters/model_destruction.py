@@ -118,8 +118,8 @@ def _flow(found: dict[str, Any], chosen: list[tuple[Any, str]]) -> list[Any]:
     """These artifacts and every one that a step made with one of them, but for those of other model versions."""
     labels = {model_registry.label(version) for version, _ in chosen}
     known = {str(a.id): a for a in artifacts.versions()}
-    steps = sorted(depaginate(Client().list_run_steps, hydrate=True), key=lambda step: step.created)
-    for step in steps:
+    steps = depaginate(Client().list_run_steps, hydrate=True, size=artifacts.PAGE)
+    for step in sorted(steps, key=lambda step: step.created):
         if not any(str(a.id) in found for group in step.inputs.values() for a in group):
             continue
         for made in (a for group in step.outputs.values() for a in group):

@@ -20,7 +20,10 @@ def purge(
     ] = False,
     requests: Annotated[
         list[str] | None,
-        typer.Option("--request", help="With --dry-run: for this request; default: every open one. Repeatable."),
+        typer.Option(
+            "--request",
+            help="With --dry-run: for this request; default: every open one, and what is erased. Repeatable.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -122,6 +122,7 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
             anew, never_trained = _split(_planned_anew(run.id, change, say), trained, say)
             to_forget, done = to_forget + anew, done + DueResult(answered=never_trained)
         elif policy and approval.by_policy(run.id, settings, policy, say):
+            prepare(approval.settings_of(run), serving, say)
             done += _attempt(run.id, approval.settings_of(run), say, policy)
     if not to_forget:
         return done
