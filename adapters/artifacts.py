@@ -17,6 +17,9 @@ DESTROYED_BY = "destroyed_by"
 MODEL_VERSION = "model_version"
 ROWS_REMOVED_AT = "rows_removed_at"
 ROWS_REMOVED_BY = "rows_removed_by"
+ROWS_REMOVED = "rows_removed"
+PAGE = 1000
+"""Artifact versions that are asked for at once: a project of some years has thousands, and a page costs a query."""
 
 
 def versions(name: str | None = None, *, model_version_id: Any = None, present_only: bool = False) -> list[Any]:
@@ -27,6 +30,7 @@ def versions(name: str | None = None, *, model_version_id: Any = None, present_o
         model_version_id=model_version_id,
         hydrate=True,
         sort_by="desc:created",
+        size=PAGE,
     )
     return [v for v in found if not (present_only and is_destroyed(v))]
 
@@ -75,10 +79,12 @@ def mark_destroyed(version: Any, run_id: str) -> None:
 
 
 def remove_records(version: Any, record_ids: Collection[str], run_id: str) -> None:
-    """Take these records out of an artifact that stays; what is known of it says so. Idempotent."""
+    """Take these records out of an artifact that stays; what is known of it says so, before it is done. Idempotent."""
+    moment = clock.now().isoformat(timespec="seconds")
+    note(version, {ROWS_REMOVED_AT: moment, ROWS_REMOVED_BY: run_id, ROWS_REMOVED: len(record_ids)})
     facts = materializer_of(version).remove_records(record_ids)
-    kept = {name: value for name, value in facts.items() if name in version.run_metadata}
-    note(version, {**kept, ROWS_REMOVED_AT: clock.now().isoformat(timespec="seconds"), ROWS_REMOVED_BY: run_id})
+    if kept := {name: value for name, value in facts.items() if name in version.run_metadata}:
+        note(version, kept)
 
 
 def size(version: Any) -> int:

@@ -165,11 +165,15 @@ class CheckpointStore:
             held = {*root.cached(stored.objects), *root.held_remotely(stored.objects)}
             return [o for o in stored.objects if o in held]
 
-    def trajectories(self) -> list[StoredDirectory]:
-        """Every trajectory that the store holds, those too that no artifact names. Raises IntegrityError."""
+    def trajectories(self, before: float | None = None) -> list[StoredDirectory]:
+        """Every trajectory that the store holds, those too that no artifact names. Raises IntegrityError.
+
+        before: only what was stored before that moment (Unix time).
+        """
         # a pointer that a killed `add` left may be cut in half
         with self._recovered() if self._journal.exists() else opened(self.project, self.storage) as root:
-            return [StoredDirectory(*root.named(pointer)) for pointer in root.pointers]
+            old = [p for p in root.pointers if before is None or p.stat().st_mtime < before]
+            return [StoredDirectory(*root.named(pointer)) for pointer in old]
 
     def describe(self) -> str:
         """The remote in words, after it was reached."""

@@ -13,6 +13,7 @@ from adapters.ledger import open_ledger
 from adapters.ledger_age import require_current
 from adapters.project import Project
 from adapters.purge_again import whats_back
+from adapters.remains import unnamed
 from adapters.verification import check_rows, verify_project
 from expunge.errors import ExpungeError, IntegrityError, NotFoundError
 
@@ -80,11 +81,10 @@ def _nothing_back(project: Project) -> str:
     found = whats_back()
     if found:
         raise IntegrityError(
-            f"{len(found)} artifact(s) of erased records exist, such as {found[0].kind} {found[0].version.id}:"
-            f" {found[0].why}.",
+            f"{len(found)} item(s) exist that should not, such as {found[0]}.",
             "Was a backup put back? See `expunge purge --dry-run`, then run `expunge purge`.",
         )
-    return "no artifact, checkpoint or log of an erased record"
+    return f"no artifact, checkpoint or log of an erased record{unnamed()[1]}"
 
 
 def _production(project: Project) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
@@ -43,6 +43,15 @@ def for_request(listed: list[dict[str, Any]], request_id: str, run_id: str) -> t
         if part["kind"] == prefixes.KIND and part["action"] == "kept" and part["content_hash"] in shares
     ]
     return [*others, *mine], own.destroy_by
+
+
+def scan_words(rescan: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A purge's second scan as it is true of what is listed: it does not look for the prefix that is kept."""
+    kept = [part for part in listed if part["kind"] == prefixes.KIND and part["action"] == "kept"]
+    if not kept:
+        return dict(rescan)
+    until = min(str(part["destroy_by"]) for part in kept)
+    return {**rescan, "words": f"{rescan['words']}; but for {len(kept)} prefix checkpoints kept until {until}"}
 
 
 def interim_limits(until: date | None) -> list[str]:

@@ -84,13 +84,15 @@ def destroy_model(version: Any, found: Destruction) -> dict[str, Any]:
             raise UsageError(f"{model_registry.label(version)} is destroyed already.", "See expunge model list.")
         details = {"requests": [], "versions": found.labels}
         ledger.add_run(run_id, method="destroy", model_version_before=model_registry.label(version), details=details)
+    # Also what a killed process had marked, and perhaps not deleted to the end.
     everything = {a.id: a for a in [*_destroyed_by(run_id), *found.artifacts]}
-    stored = {a.id: purging.objects_of(a) for a in found.artifacts if a.artifact.name in purge_kinds.WITH_CHECKPOINTS}
-    for artifact in found.artifacts:
+    checkpoints = [a for a in everything.values() if a.artifact.name in purge_kinds.WITH_CHECKPOINTS]
+    stored = {a.id: purging.objects_of(a) for a in checkpoints}
+    for artifact in everything.values():
         if artifact.artifact.name == prefixes.KIND:
             prefixes.destroy(prefixes.KeptPrefix(artifact), run_id)
         elif artifact.artifact.name == "trajectory":
-            purging.destroy_trajectory(artifact, run_id)
+            purging.destroy_trajectory(artifact, run_id, stored[artifact.id])
         else:
             artifacts.destroy(artifact, run_id)
     for one, _ in found.versions:
@@ -116,8 +118,8 @@ def _flow(found: dict[str, Any], chosen: list[tuple[Any, str]]) -> list[Any]:
     """These artifacts and every one that a step made with one of them, but for those of other model versions."""
     labels = {model_registry.label(version) for version, _ in chosen}
     known = {str(a.id): a for a in artifacts.versions()}
-    steps = sorted(depaginate(Client().list_run_steps, hydrate=True), key=lambda step: step.created)
-    for step in steps:
+    steps = depaginate(Client().list_run_steps, hydrate=True, size=artifacts.PAGE)
+    for step in sorted(steps, key=lambda step: step.created):
         if not any(str(a.id) in found for group in step.inputs.values() for a in group):
             continue
         for made in (a for group in step.outputs.values() for a in group):

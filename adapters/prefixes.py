@@ -64,7 +64,8 @@ class KeptPrefix:
             stored: StoredDirectory = artifacts.materializer_of(self.version).load_stored()
             return stored
         metadata = self.version.run_metadata
-        return StoredDirectory(str(metadata[_DVC_HASH]), {str(o): str(o) for o in metadata["objects"]})
+        directory = str(metadata[_DVC_HASH])
+        return StoredDirectory(directory, {str(o): str(o) for o in metadata["objects"] if o != directory})
 
     @property
     def words(self) -> str:

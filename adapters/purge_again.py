@@ -9,7 +9,6 @@ from adapters import artifacts, clock, model_registry, purging, remains, step_lo
 from adapters.ledger import open_ledger, pseudonymizer, write_epoch
 from adapters.ledger_age import erased_by_certificates, require_current
 from adapters.purge_records import PurgeResult, purge_records
-from adapters.purging import Descendant
 from adapters.turn import turn
 
 
@@ -20,12 +19,19 @@ def erased() -> frozenset[str]:
         return ledger.erased_pseudonyms() | erased_by_certificates()
 
 
-def whats_back() -> list[Descendant]:
-    """What still descends from erased records, and what was destroyed once and exists again."""
+def whats_back() -> list[str]:
+    """In words: what still descends from erased records or names one, what was destroyed once and exists again, and
+    what a killed process left without a name.
+    """
     with open_ledger() as ledger:
         gone = ledger.erased_pseudonyms() | erased_by_certificates()
-    found = purging.descendants(gone, _passed()) if gone else []
-    return [*found, *purging.returned()]
+    found = [*(purging.descendants(gone, passed()) if gone else ()), *purging.returned()]
+    logs = step_logs.naming(gone, pseudonymizer()) if gone else []
+    return [
+        *(f"{d.kind} {d.version.id}: {d.why}" for d in found),
+        *(f"log {path}: names an erased record" for path in logs),
+        *remains.unnamed()[0],
+    ]
 
 
 def purge_again() -> tuple[str, PurgeResult | None]:
@@ -34,18 +40,18 @@ def purge_again() -> tuple[str, PurgeResult | None]:
     AtWork while a deletion run is under way.
     """
     with turn(wait=False):
-        return _purge_again()
+        return destroy_again()
 
 
-def _purge_again() -> tuple[str, PurgeResult | None]:
+def destroy_again() -> tuple[str, PurgeResult | None]:
+    """The same for a caller that has the turn."""
     gone = erased()
-    logs = step_logs.naming(gone, pseudonymizer()) if gone else []
-    if not whats_back() and not logs and not remains.nameless():
+    if not whats_back():
         return "", None
     run_id = f"purge-{secrets.token_hex(4)}"
     with open_ledger() as ledger:
         ledger.add_run(run_id, method="purge", details={"requests": []})
-    done = purge_records(gone, _passed(), run_id)
+    done = purge_records(gone, passed(), run_id)
     remains.sweep()
     with open_ledger() as ledger:
         counts: dict[str, Any] = {"destroyed": len(done.destroyed), "left": len(done.rescan["found"])}
@@ -55,7 +61,7 @@ def _purge_again() -> tuple[str, PurgeResult | None]:
     return run_id, done
 
 
-def _passed() -> list[str]:
+def passed() -> list[str]:
     """Artifacts of the models that passed a gate for what they were asked to forget: made by a run of the ledger."""
     with open_ledger() as ledger:
         runs = {run.id for run in ledger.list_runs() if run.model_version_after is not None}

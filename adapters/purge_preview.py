@@ -9,7 +9,7 @@ from typing import Any
 
 from zenml.client import Client
 
-from adapters import artifacts, purging, remains
+from adapters import artifacts, prefixes, purge_again, purging, remains
 from adapters.ledger import open_ledger
 from adapters.project import current_project
 from adapters.purging import Descendant
@@ -36,17 +36,21 @@ class Item:
 
 
 def preview(requests: Iterable[str] = ()) -> tuple[list[str], list[Item]]:
-    """The requests meant (default: every open one), and every item; what would be destroyed comes first.
+    """The requests meant (default: every open one, and what is erased), and every item; what would be destroyed comes
+    first. What a backup brought back or a killed process left without a name is always among it.
 
     It counts on a new model taking the place of the one that serves: without one nothing is purged. Raises
-    NotFoundError for an unknown request.
+    NotFoundError for an unknown request, IntegrityError when the ledger is an older copy.
     """
+    named = list(requests)
     with open_ledger() as ledger:
-        chosen = [ledger.get_request(r).id for r in requests] or [d.request.id for d in ledger.due_requests()]
+        chosen = [ledger.get_request(r).id for r in named] or [d.request.id for d in ledger.due_requests()]
         pseudonyms = {r.record_pseudonym for request in chosen for r in ledger.request_records(request)}
-    if not pseudonyms:
-        return chosen, []
-    found = [*purging.descendants(pseudonyms), *purging.returned()]
+    found = [*(purging.descendants(pseudonyms) if pseudonyms else ()), *purging.returned()]
+    if not named and (gone := purge_again.erased() - pseudonyms):
+        known = {d.version.id for d in found}
+        found += [d for d in purging.descendants(gone, purge_again.passed()) if d.version.id not in known]
+        pseudonyms |= gone
     live = purging.live_objects({d.version.id for d in found})
     items = [item for descendant in found for item in _items(descendant, live)]
     items += [_log(path) for path in purging.logs_about(found, pseudonyms)]
@@ -62,14 +66,15 @@ def preview(requests: Iterable[str] = ()) -> tuple[list[str], list[Item]]:
 def _items(descendant: Descendant, live: set[str]) -> list[Item]:
     version = descendant.version
     digest = str(version.content_hash or version.run_metadata.get("dvc_hash", ""))
-    action = REMOVE_ROWS if descendant.rows else DESTROY
+    action = REMOVE_ROWS if descendant.only_rows else DESTROY
     made = [Item(action, descendant.kind, str(version.id), digest, ARTIFACTS, artifacts.size(version), descendant.why)]
     if descendant.stored is None:
         return made
     sizes = {}
     if artifacts.still_stored(version):
         manifest = artifacts.materializer_of(version).load_manifest()
-        sizes = {c.file: int(c.size) for c in (*manifest.kept, manifest.final)}
+        kept_files = manifest.checkpoints if descendant.kind == prefixes.KIND else (*manifest.kept, manifest.final)
+        sizes = {c.file: int(c.size) for c in kept_files}
     files = {"directory": descendant.stored.dvc_hash, **descendant.stored.files}
     for name, md5 in files.items():
         kept = md5 in live

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from adapters import artifacts, clock, purging
+from adapters import artifacts, clock, purging, remains
 from adapters.ledger import open_ledger
 from adapters.purge_kinds import LOGS_METHOD, METHOD, ROWS_METHOD
 from adapters.purging import Descendant
@@ -38,13 +38,16 @@ def purge_records(pseudonyms: Collection[str], promoted: Iterable[str], run_id: 
     """
     passed = list(promoted)
     found = [*purging.descendants(pseudonyms, passed), *purging.returned()]
-    earlier = purging.destroyed_by(run_id)  # before this run was killed, if it was
-    done = purging.destroy(found, run_id, pseudonyms)
-    done.destroyed += [d for d in earlier if d.version.id not in {f.version.id for f in found}]
-    again = purging.rescan(pseudonyms, passed, done.destroyed)
+    known = {d.version.id for d in found}
+    earlier = [d for d in purging.destroyed_by(run_id) if d.version.id not in known]  # before it was killed, if it was
+    done = purging.destroy(found, run_id, pseudonyms, earlier)
+    done.destroyed += earlier
+    remains.remove_nameless()  # of a process that was killed since this run began
+    again = purging.rescan(pseudonyms, passed, done.destroyed, *remains.unnamed())
     parts = [_part(d) for d in done.destroyed]
-    if done.logs:
-        words = f"{len(done.logs)} log file(s) of the runs that had the records in their hands"
+    if done.logs or any(not d.only_rows for d in earlier):  # then some went before the rest did
+        count = f"{len(done.logs)} log file(s)" if not earlier else "log files"
+        words = f"{count} of the runs that had the records in their hands"
         parts.append({"kind": "step_logs", "name": words, "action": "destroyed", "method": LOGS_METHOD})
     parts += purging.kept()
     by_name = {str(d.version.id): d for d in done.destroyed}
@@ -61,11 +64,11 @@ def purge_records(pseudonyms: Collection[str], promoted: Iterable[str], run_id: 
 def _part(descendant: Descendant) -> dict[str, Any]:
     version = descendant.version
     return {
-        "kind": f"rows of {descendant.kind}" if descendant.rows else descendant.kind,
+        "kind": f"rows of {descendant.kind}" if descendant.only_rows else descendant.kind,
         "name": str(version.id),
         "content_hash": version.content_hash or version.run_metadata.get("dvc_hash"),
         "action": "destroyed",
-        "method": ROWS_METHOD if descendant.rows else METHOD,
+        "method": ROWS_METHOD if descendant.only_rows else METHOD,
     }
 
 
@@ -89,8 +92,8 @@ def _tombstone(part: dict[str, Any], descendant: Descendant | None, run_id: str)
         "model_version": str(metadata.get(artifacts.MODEL_VERSION, "")),
         "dvc_hash": str(metadata.get("dvc_hash", "")),
     }
-    if descendant.rows:
-        row["details"]["rows"] = len(descendant.rows)
+    if descendant.only_rows:
+        row["details"]["rows"] = descendant.only_rows
     if descendant.stored is not None:  # hashes: enough to know the bytes again should a backup bring them back
         row["details"]["objects"] = sorted(descendant.stored.objects)
     return row

@@ -20,7 +20,7 @@ class Descendant:
     """An artifact that holds the records, or was computed from them. `digest` names a trajectory.
 
     `rows`: ids of the records, where only their rows go because the model it belongs to never saw them and stays.
-    `stored`: the DVC objects of a trajectory.
+    `rows_gone`: how many went before the run was interrupted. `stored`: the DVC objects of a trajectory.
     """
 
     version: Any
@@ -28,6 +28,12 @@ class Descendant:
     digest: str = ""
     rows: frozenset[str] = frozenset()
     stored: StoredDirectory | None = None
+    rows_gone: int = 0
+
+    @property
+    def only_rows(self) -> int:
+        """How many rows went, where nothing else did."""
+        return len(self.rows) or self.rows_gone
 
     @property
     def kind(self) -> str:
@@ -88,7 +94,8 @@ def descendants(pseudonyms: Collection[str], promoted: Iterable[str] = ()) -> li
             elif held and (str(version.id) not in passed or owner(version) in leaving):
                 found.append(Descendant(version, "holds ids or values of the records"))
     unlawful = prefixes.unlawful(pseudonyms)
-    return [*found, *(Descendant(p.version, "a rewind prefix that saw the records") for p in unlawful)]
+    why = "a rewind prefix that saw the records"
+    return [*found, *(Descendant(p.version, why, stored=objects_of(p.version)) for p in unlawful)]
 
 
 def returned() -> list[Descendant]:
@@ -106,26 +113,39 @@ def returned() -> list[Descendant]:
 
 
 def destroyed_by(run_id: str) -> list[Descendant]:
-    """What a run has destroyed so far."""
+    """What a run has destroyed so far, and the tables that it took rows out of."""
     why = "destroyed before the run was interrupted"
-    mine = [v for v in artifacts.versions() if v.run_metadata.get(artifacts.DESTROYED_BY) == run_id]
-    return [Descendant(v, why, str(v.run_metadata.get("trajectory", "")), stored=objects_of(v)) for v in mine]
+    found = []
+    for version in artifacts.versions():
+        known = version.run_metadata
+        if known.get(artifacts.DESTROYED_BY) == run_id:
+            found.append(Descendant(version, why, str(known.get("trajectory", "")), stored=objects_of(version)))
+        elif known.get(artifacts.ROWS_REMOVED_BY) == run_id and not artifacts.is_destroyed(version):
+            found.append(Descendant(version, why, rows_gone=int(known.get(artifacts.ROWS_REMOVED, 1))))
+    return found
 
 
-def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str] = ()) -> Purged:
+def destroy(
+    found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str] = (), earlier: Iterable[Descendant] = ()
+) -> Purged:
     """Destroy them and what was logged while they were made, take the model versions they made out of service, and
     clear half-finished work.
 
-    `pseudonyms`: of the records, to find other logs that name them.
+    The logs go first: by a log alone nobody knows what it was about, when the rest is gone and the process was killed.
+
+    `pseudonyms`: of the records, to find other logs that name them. `earlier`: what the run destroyed before it was
+    interrupted.
     """
-    done = Purged()
+    found = list(found)
+    done = Purged(logs=logs_about([*found, *earlier], pseudonyms))
+    step_logs.destroy(done.logs)
     for descendant in found:
         if descendant.rows:
             artifacts.remove_records(descendant.version, descendant.rows, run_id)
         elif descendant.kind == "trajectory":
             done.shared += destroy_trajectory(descendant.version, run_id, descendant.stored)
         elif descendant.kind == prefixes.KIND:
-            done.shared += _destroy_prefix(descendant, run_id)
+            done.shared += prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
         else:
             artifacts.destroy(descendant.version, run_id)
         done.destroyed.append(descendant)
@@ -135,20 +155,13 @@ def destroy(found: Iterable[Descendant], run_id: str, pseudonyms: Collection[str
         if weights and all(str(w.id) in gone or artifacts.is_destroyed(w) for w in weights):
             model_registry.archive(version)
     workdir.sweep()
-    done.logs = logs_about(done.destroyed, pseudonyms)
-    step_logs.destroy(done.logs)
+    step_logs.destroy(done.logs)  # what was written to them meanwhile
     return done
-
-
-def _destroy_prefix(descendant: Descendant, run_id: str) -> list[str]:
-    if artifacts.still_stored(descendant.version):
-        return prefixes.destroy(prefixes.KeptPrefix(descendant.version), run_id)
-    return CheckpointStore().destroy(descendant.stored) if descendant.stored is not None else []  # its bytes came back
 
 
 def logs_about(found: Iterable[Descendant], pseudonyms: Collection[str]) -> list[str]:
     """Logs of the runs that made these, and any other log that names one of the records."""
-    made_by = step_logs.of_runs(d.version for d in found if not d.rows)
+    made_by = step_logs.of_runs(d.version for d in found if not d.only_rows)
     return sorted({*made_by, *(step_logs.naming(pseudonyms, pseudonymizer()) if pseudonyms else ())})
 
 
@@ -168,25 +181,35 @@ def destroy_trajectory(version: Any, run_id: str, stored: StoredDirectory | None
     return shared
 
 
-def rescan(pseudonyms: Collection[str], promoted: Iterable[str], destroyed: Iterable[Descendant]) -> dict[str, Any]:
-    """Look again, at the stores and not at the records of what was done: what still exists."""
+def rescan(
+    pseudonyms: Collection[str],
+    promoted: Iterable[str],
+    destroyed: Iterable[Descendant],
+    unnamed: Iterable[str] = (),
+    remark: str = "",
+) -> dict[str, Any]:
+    """Look again, at the stores and not at the records of what was done: what still exists.
+
+    `unnamed`, `remark`: what `remains.unnamed` says.
+    """
     gone = list(destroyed)
     left = [f"{d.kind} {d.version.id}: {d.why}" for d in descendants(pseudonyms, promoted)]
     left += [f"log {path}: names one of the records" for path in step_logs.naming(pseudonyms, pseudonymizer())]
     left += still_present(d.stored for d in gone)
     for descendant in gone:
-        if descendant.rows:  # `descendants` read the table again
+        if descendant.only_rows:  # `descendants` read the table again
             continue
         if artifacts.still_stored(descendant.version):
             left.append(f"{descendant.kind} {descendant.version.id}: the artifact store still holds it")
         for folder in shards_of({descendant.digest}) if descendant.digest else ():
             left.append(f"{folder}: norms of the records, which another process is computing")
+    left += unnamed
     words = "nothing of the records was found" if not left else f"{len(left)} item(s) were found"
     where = "in the artifact store with its logs, the DVC cache and its remote"
     return {
         "at": clock.now().isoformat(timespec="seconds"),
         "found": left,
-        "words": f"{words} {where} ({len(gone)} destroyed artifacts checked)",
+        "words": f"{words} {where} ({len(gone)} destroyed artifacts checked){remark}",
     }
 
 
@@ -247,7 +270,9 @@ def objects_of(version: Any) -> StoredDirectory | None:
             if not artifacts.is_destroyed(version):  # else a killed process has deleted a part of it
                 raise
     metadata = version.run_metadata
-    return _as_directory(metadata.get("objects") or [metadata["dvc_hash"]]) if "dvc_hash" in metadata else None
+    if "dvc_hash" not in metadata:
+        return None
+    return _as_directory({str(metadata["dvc_hash"]), *map(str, metadata.get("objects", ()))})
 
 
 def _as_directory(objects: Iterable[str]) -> StoredDirectory:

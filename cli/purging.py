@@ -20,7 +20,10 @@ def purge(
     ] = False,
     requests: Annotated[
         list[str] | None,
-        typer.Option("--request", help="With --dry-run: for this request; default: every open one. Repeatable."),
+        typer.Option(
+            "--request",
+            help="With --dry-run: for this request; default: every open one, and what is erased. Repeatable.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -72,10 +75,11 @@ def _show_preview(requests: list[str], json: bool) -> None:
     if json:
         output.as_json({"requests": chosen, "items": [item.to_dict() for item in items]})
         return
-    if not chosen:
-        output.line("No open request: a purge would destroy nothing.")
+    if not chosen and all(item.action == "keep" for item in items):
+        output.line("No open request, and nothing of an erased record is there: a purge would destroy nothing.")
         return
-    output.line(f"For {', '.join(chosen)}, once a model without these records serves:")
+    once = f"For {', '.join(chosen)}, once a model without these records serves" if chosen else "Of erased records"
+    output.line(f"{once}; what is back or has no name goes with the next `expunge purge`:")
     logs = [item for item in items if item.kind == "step_log"]
     rows = [_row(item) for item in items if item not in logs]
     if logs:

@@ -71,7 +71,7 @@ class RewindPrefixMaterializer(ArtifactMaterializer):
             "for_trajectory": data.trajectory,
             "parents": list(data.parents),
             "dvc_hash": self._stored.dvc_hash,
-            "objects": sorted(self._stored.files.values()),
+            "objects": sorted(set(self._stored.objects)),  # stays when the manifest is gone: what to look for then
             "checkpoints": len(data.checkpoints),
             "bytes": sum(c.size for c in data.checkpoints),
         }

@@ -7,7 +7,7 @@ records are out of training anyway, and would cost another run later. `within` o
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from adapters import model_registry, remains, workdir
 from adapters.checkpoint_store import CheckpointStore
 from adapters.ledger import open_ledger, write_epoch
 from adapters.project import current_project
+from adapters.purge_again import destroy_again
 from adapters.requests import RequestsLeft, records_of
 from adapters.runs import PipelineRun, run_pipeline
 from adapters.scoring import scoring_options
@@ -117,18 +118,14 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
         return done
     serving = str(model_registry.production(settings.model.registered_as).id)
     trained = required("training_records", serving).load().record_ids
-    asked = records_of(waiting, trained)
-    to_forget = tuple(r for r in waiting if asked[r])
-    never_trained = tuple(r for r in waiting if not asked[r])
-    end_what_saw(never_trained, say)
-    for request_id in never_trained:
-        if answer_untrained(request_id):
-            done += DueResult(answered=(request_id,))
-            say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
+    to_forget, answered = _split(waiting, trained, say)
+    done += DueResult(answered=answered)
     for run in asked_about:
         if change := approval.what_changed(run, settings) or ("requests_joined" if to_forget else None):
-            to_forget += _planned_anew(run.id, change, say)
+            anew, answered = _split(_planned_anew(run.id, change, say), trained, say)
+            to_forget, done = to_forget + anew, done + DueResult(answered=answered)
         elif policy and approval.by_policy(run.id, settings, policy, say):
+            prepare(approval.settings_of(run), serving, say)
             done += _attempt(run.id, approval.settings_of(run), say, policy)
     if not to_forget:
         return done
@@ -139,8 +136,10 @@ def _answer_due(settings: ProjectSettings, within: timedelta | None, say: Say, p
 
 
 def _finish_first(settings: ProjectSettings, say: Say) -> DueResult:
-    """What killed processes left: nothing new begins beside it."""
-    remains.sweep()
+    """What killed processes left, and what a backup brought back: nothing new begins beside it."""
+    if remains.sweep():
+        again = destroy_again()[0]
+        say(f"What was destroyed before was there again, as after a restore from a backup: destroyed again ({again}).")
     resumed = resume(settings, say)
     return DueResult(tuple(r for ids, _ in resumed for r in ids), tuple(run for _, run in resumed))
 
@@ -152,6 +151,17 @@ def _admit(ledger: Ledger, say: Say) -> None:
             ledger.admit(request.id)
         except IllegalMove as moved:  # taken back or put on hold since it was listed
             say(f"{request.id} is left alone: {moved.message}")
+
+
+def _split(request_ids: Iterable[str], trained: Sequence[str], say: Say) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those with a record that the model that serves was trained on, and the others that were answered at once."""
+    asked = records_of(request_ids, trained)
+    never_trained = tuple(r for r in asked if not asked[r])
+    end_what_saw(never_trained, say)
+    answered = tuple(r for r in never_trained if answer_untrained(r))
+    for request_id in answered:
+        say(f"{request_id}: none of its records was in the training set of the model that serves; answered so.")
+    return tuple(r for r in asked if asked[r]), answered
 
 
 def prepare(settings: ProjectSettings, model_version: str, say: Say = lambda line: None) -> None:
@@ -187,6 +197,7 @@ def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None)
             continue
         say(f"{run.id} was approved by {run.details['approval']['by']}: carrying it out.")
         approval.settle_in_zenml(run.id, say)
+        prepare(approval.settings_of(run), str(run.model_version_before), say)
         done += _attempt(run.id, approval.settings_of(run), say, policy)
     return done, withdrawn
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from adapters import artifacts, clock, model_registry, prefixes, purge_kinds, purging
+from adapters import artifacts, clock, model_registry, prefixes, purge_kinds, purging, remains
 from adapters.interim import final_certificate, waiting_requests
 from adapters.ledger import open_ledger, write_epoch
 from adapters.prefixes import KeptPrefix
@@ -100,10 +100,16 @@ def _close_waiting(say: Say) -> tuple[str, ...]:
         prefixes.settle_tombstones(ledger, purge_kinds.METHOD)
         held = {request for prefix in prefixes.kept() for request in prefix.request_ids}
         for run_id in sorted({r.run_id for r in ledger.list_requests("purged") if r.run_id}):
-            ready = sorted(waiting_requests(ledger, run_id) - held)
-            for request_id in (r for r in ready if ledger.get_request(r).status == "purged"):
+            waiting = sorted(waiting_requests(ledger, run_id) - held)
+            ready = [r for r in waiting if ledger.get_request(r).status == "purged"]
+            scanned: dict[str, Any] = {}
+            for request_id in ready:
                 try:
-                    _certify(ledger, request_id, run_id)
+                    if not scanned:
+                        scanned = _scan(ledger, ready, run_id)
+                    # what was found may be of one of them only: then each is looked for by itself
+                    mine = _scan(ledger, [request_id], run_id) if scanned["found"] else scanned
+                    _certify(ledger, request_id, run_id, mine)
                 except ExpungeError as error:  # the others must not wait for this one
                     faults.append(error)
                 else:
@@ -116,8 +122,8 @@ def _close_waiting(say: Say) -> tuple[str, ...]:
     return tuple(closed)
 
 
-def _certify(ledger: Ledger, request_id: str, run_id: str) -> None:
-    rescan = _rescan(ledger, request_id, run_id)
+def _certify(ledger: Ledger, request_id: str, run_id: str, scanned: dict[str, Any]) -> None:
+    rescan = _rescan(ledger, request_id, scanned)
     if rescan["found"]:
         raise IntegrityError(
             f"The scan after the prefix of {request_id} was destroyed still found: {'; '.join(rescan['found'])}.",
@@ -140,12 +146,19 @@ def _close(ledger: Ledger, run_id: str, say: Say) -> None:
         ledger.update_run(run_id, status="closed", finished_at=clock.now())
 
 
-def _rescan(ledger: Ledger, request_id: str, run_id: str) -> dict[str, Any]:
-    """The scan of a purge, and whether any of the prefix is left in the stores: as artifact, or as bytes."""
-    names = {r.record_pseudonym for r in ledger.request_records(request_id)}
+def _scan(ledger: Ledger, requests: Iterable[str], run_id: str) -> dict[str, Any]:
+    """The scan of a purge, for the records of these requests of a run; `remark`: what it could not look at."""
+    names = {r.record_pseudonym for request_id in requests for r in ledger.request_records(request_id)}
+    remains.remove_nameless()
     promoted = next((v for v in model_registry.all_versions() if v.name == run_id), None)
     own = [str(v.id) for v in artifacts.versions(model_version_id=promoted.id)] if promoted else []
-    scan = purging.rescan(names, own, ())
+    nameless, remark = remains.unnamed()
+    return {**purging.rescan(names, own, (), nameless), "remark": remark}
+
+
+def _rescan(ledger: Ledger, request_id: str, scan: dict[str, Any]) -> dict[str, Any]:
+    """The scan, and whether any of the request's prefix is left in the stores: as artifact, or as bytes."""
+    names = {r.record_pseudonym for r in ledger.request_records(request_id)}
     left = [f"{prefixes.KIND} {p.version.id}: {p.words}" for p in prefixes.unlawful(names, everything=True)]
     left += prefixes.objects_left(ledger, request_id)
     ended = sum(
@@ -154,8 +167,6 @@ def _rescan(ledger: Ledger, request_id: str, run_id: str) -> dict[str, Any]:
     )
     found = [*scan["found"], *left]
     words = "nothing of the records was found" if not found else f"{len(found)} item(s) were found"
-    return {
-        **scan,
-        "found": found,
-        "words": f"{words} in the artifact store, the DVC cache and its remote ({ended} prefix checkpoints checked)",
-    }
+    words += " in the artifact store, the DVC cache and its remote"
+    words += f" ({ended} prefix checkpoints checked){scan['remark']}"
+    return {"at": scan["at"], "found": found, "words": words}

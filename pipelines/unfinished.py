@@ -18,7 +18,7 @@ from pipelines.deletion import completion_pipeline
 
 UNDER_WAY = ("planned", "unlearning", "verified", "promoted", "purged")
 UNTRAINED = "none"
-UNSETTLED = ("started", "planned", "verified", "promoted", "purged")
+UNSETTLED = ("started", "planned", "verified", "promoted", "purged", INTERIM)
 Say = Callable[[str], None]
 Resumed = tuple[tuple[str, ...], tuple[str, PipelineRun]]
 
@@ -87,7 +87,7 @@ def _settle(ledger: Ledger) -> None:
 
 
 def _settle_one(ledger: Ledger, run: DeletionRun) -> None:
-    ends = run.status in ("promoted", "purged") or run.method == UNTRAINED
+    ends = run.status in ("promoted", "purged", INTERIM) or run.method == UNTRAINED
     if not ends:
         ledger.update_run(run.id, status="interrupted")
     elif all(ledger.get_request(r).status == "closed" for r in run.details.get("requests", [])):

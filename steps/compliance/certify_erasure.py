@@ -8,7 +8,7 @@ from zenml import step
 
 from adapters import artifacts, clock, model_registry
 from adapters.facts import code_revision, versions
-from adapters.interim import certificate_name, for_request, interim_limits
+from adapters.interim import certificate_name, for_request, interim_limits, scan_words
 from adapters.ledger import open_ledger
 from adapters.project import current_project
 from expunge.compliance import pack
@@ -75,7 +75,7 @@ def certify_erasure(
                 "drift": finite(dict(drift_report.numbers)),
                 "model": model,
                 "artifacts": listed,
-                "rescan": purge.values["rescan"],
+                "rescan": scan_words(purge.values["rescan"], listed),
                 "approvals": approvals_of(ledger.get_run(run_id)),
                 "notices": pack.notices(ledger, ledger.get_request(request_id)),
                 "limits": [*clock.limits(), *interim_limits(until)],

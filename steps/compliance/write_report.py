@@ -9,6 +9,7 @@ from zenml import step
 
 from adapters import artifacts, clock, model_registry
 from adapters.facts import versions
+from adapters.interim import scan_words
 from adapters.ledger import open_ledger
 from adapters.project import Project, current_project
 from expunge.compliance.whole_file import write_whole
@@ -69,7 +70,7 @@ def write_report(
         evidence=evidence,
         decision=gate_decision,
         drift=drift_report.numbers,
-        purge=purge.values,
+        purge={**purge.values, "rescan": scan_words(purge.values["rescan"], purge.values["artifacts"])},
         versions=versions(),
         seeds=unlearning_run.seeds,
         limits=clock.limits(),

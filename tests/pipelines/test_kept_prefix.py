@@ -35,6 +35,10 @@ def test_the_request_waits_with_an_interim_certificate(kept: Any, digits_ids: di
     (prefix,) = kept.artifacts("rewind_prefix")
     assert prefix["facts"]["restricted"] is True and prefix["facts"]["destroy_by"] == LAST
     parts = own_parts(predicate(kept, "first", interim=True), "kept")
+    said = f"; but for {len(parts)} prefix checkpoints kept until {LAST}"
+    assert predicate(kept, "first", interim=True)["rescan"]["words"].endswith(said)
+    (report,) = (kept.state / "reports").glob("run-*.html")
+    assert said in report.read_text(), "the report does not contradict what it lists"
     shares = [p["loss_share"] for p in parts]
     assert shares[0] == 0 and shares == sorted(shares) and 0 < shares[-1] < 1
     assert {p["destroy_by"] for p in parts} == {LAST} and steps_of(parts)[-1] == plan_of(kept)["rewind_step"]

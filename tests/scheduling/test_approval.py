@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.xdist_group("approval")
+ROOT = Path(__file__).resolve().parents[2]
+DESTROY = """
+import sys
+from pathlib import Path
+from adapters import bootstrap
+from adapters.project import Project
+bootstrap.start(Project(Path(sys.argv[1])))
+from adapters import artifacts
+for version in artifacts.versions(sys.argv[2]):
+    artifacts.destroy(version, "run-of-another")
+"""
 SMALL = {
     "training": {"steps": 60, "checkpoints": 5},
     "calibration": {"bins": [0, 50, 100], "rewind_shares": [0.5], "set_size": 10, "oracles": 4},
@@ -83,9 +97,14 @@ def test_killed_while_it_waits_and_approved_when_nobody_runs(
     head = house.head()
     assert "answered before, by privacy-office" in house.run("approve", run, "--later").err and house.head() == head
 
+    # meanwhile what the run needs beside its plan was destroyed, as the purge of another request may do
+    command = [sys.executable, "-c", DESTROY, str(house.root), "privacy_losses"]
+    subprocess.run(command, cwd=ROOT, env=house.environment, check=True)
+
     # the next call takes the turn that the killed process left, and does what was approved
     at(house, "2026-03-29T08:00:00+00:00")
     done = house.run("run-due", "--schedule", "nightly")
+    assert "The model was not scored yet: scoring." in done.err
     assert "2 runs were missed (the last was due Sun 2026-03-29 03:00 CEST); caught up now, once" in done.err
     assert house.status("wanted") == "closed" and approvals(house) == ["completed"]
     assert house.ledger("select id, status, method from deletion_run") == [(run, "closed", "rewind")]
