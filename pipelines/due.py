@@ -196,8 +196,8 @@ def _carry_out_approved(settings: ProjectSettings, say: Say, policy: str | None)
             withdrawn = True
             continue
         say(f"{run.id} was approved by {run.details['approval']['by']}: carrying it out.")
-        approval.settle_in_zenml(run.id, say)
         prepare(approval.settings_of(run), str(run.model_version_before), say)
+        approval.settle_in_zenml(run.id, say)
         done += _attempt(run.id, approval.settings_of(run), say, policy)
     return done, withdrawn
 
