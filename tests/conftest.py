@@ -1,6 +1,6 @@
 """Projects for end-to-end tests: the real `expunge` in processes of its own, every project in a temporary folder.
 
-Tests that share a project carry its xdist group: with `--dist loadgroup` one worker makes it, once.
+Tests that share a project carry its xdist group, so that one worker makes it, once.
 """
 
 from __future__ import annotations
@@ -64,6 +64,13 @@ SCENARIO: dict[str, Any] = {
     },
 }
 """digits, small. The gate may refuse and the run fall back to retraining: tests go by what is recorded."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Under xdist, keep the tests of a group on one worker."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
 
 
 @dataclass(frozen=True)

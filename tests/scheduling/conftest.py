@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 
 @pytest.fixture
@@ -30,11 +34,13 @@ def crontab() -> Iterator[Callable[..., str]]:
             write(content)
         return read() or ""
 
-    before = read()
-    try:
-        yield _crontab
-    finally:
-        write(before)
+    # A user has one crontab: pytest-xdist's groups alone do not keep two workers apart (pytest 9.2 breaks them).
+    with FileLock(Path(tempfile.gettempdir()) / f"expunge-tests-crontab-{os.getuid()}.lock"):
+        before = read()
+        try:
+            yield _crontab
+        finally:
+            write(before)
 
 
 @pytest.fixture(scope="session")
