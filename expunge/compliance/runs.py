@@ -219,7 +219,10 @@ class Runs(Store):
     def _run(self, connection: Connection, run_id: str) -> DeletionRun:
         row = self._row(connection, models.deletion_run, "id", run_id)
         if row is None:
-            raise NotFoundError(f"There is no run {run_id!r} in the ledger.", "List them: expunge status.")
+            raise NotFoundError(
+                f"There is no run {run_id!r} in the ledger.",
+                "`expunge request show ID` names the run of a request, `expunge approve` what waits.",
+            )
         return DeletionRun.from_row(row)
 
     def _tombstone(self, connection: Connection, key: str) -> Tombstone:

@@ -12,21 +12,14 @@ from adapters.ledger import open_ledger
 from adapters.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("answered")]
-SMALL = {
-    "training": {"steps": 60, "checkpoints": 5},
-    "calibration": {"bins": [0, 50, 100], "rewind_shares": [0.5], "set_size": 10, "oracles": 4},
-    "planning": {"method": "rewind"},
-    "evaluation": {
-        "gating": ["utility"], "utility_margin": 0.5, "look_oracles": 5, "verdict_oracles": 19, "half_kept": 2,
-        "held_back": 1,
-    },
-}  # fmt: skip
 NIGHTLY = ("run-due", "--within", "3d")
 ASKING = (*NIGHTLY, "--set", "deletion.approval=required")
 
 
-def test_one_that_is_due_takes_all_along(new_house: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    house = new_house("answered", **SMALL)
+def test_one_that_is_due_takes_all_along(
+    new_house: Callable[..., Any], small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = new_house("answered", **small)
     house.run("train", "-c", house.scenario)
     records = house.trained_ids()
 

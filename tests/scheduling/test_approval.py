@@ -24,16 +24,6 @@ from adapters import artifacts
 for version in artifacts.versions(sys.argv[2]):
     artifacts.destroy(version, "run-of-another")
 """
-SMALL = {
-    "training": {"steps": 60, "checkpoints": 5},
-    "calibration": {"bins": [0, 50, 100], "rewind_shares": [0.5], "set_size": 10, "oracles": 4},
-    "planning": {"method": "rewind"},
-    # accuracy alone gates, so that the rewind passes on any machine
-    "evaluation": {
-        "gating": ["utility"], "utility_margin": 0.5, "look_oracles": 5, "verdict_oracles": 19, "half_kept": 2,
-        "held_back": 1,
-    },
-}  # fmt: skip
 
 
 def at(house: Any, moment: str | None) -> None:
@@ -73,9 +63,9 @@ def predicate(house: Any, request: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_killed_while_it_waits_and_approved_when_nobody_runs(
-    new_house: Callable[..., Any], declare: Callable[..., None]
+    new_house: Callable[..., Any], small: dict[str, Any], declare: Callable[..., None]
 ) -> None:
-    house = new_house("approval", **SMALL, deletion={"approval": "required", "approval_wait": 600})
+    house = new_house("approval", **small, deletion={"approval": "required", "approval_wait": 600})
     at(house, "2026-03-27T12:00:00+00:00")
     house.run("train", "-c", house.scenario)
     ask(house, "wanted", *house.trained_ids()[:10])
@@ -123,8 +113,9 @@ def test_killed_while_it_waits_and_approved_when_nobody_runs(
 @pytest.mark.slow
 def test_a_plan_that_changed_needs_another_answer_and_a_no_is_final_for_a_policy(
     new_house: Callable[..., Any],
+    small: dict[str, Any],
 ) -> None:
-    house = new_house("changing", **SMALL, deletion={"approval": "required", "approve_up_to": 0.9})
+    house = new_house("changing", **small, deletion={"approval": "required", "approve_up_to": 0.9})
     house.run("train", "-c", house.scenario)
     records = house.trained_ids()
     ask(house, "first", *records[:10])
