@@ -1,0 +1,155 @@
+"""How is a scenario declared? configs/reproduce/NAME.yaml: data, model, training, sizes, and the rules of judgement."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from expunge.errors import NotFoundError, UsageError, nearest
+from expunge.reproduction.rules import Rule
+from expunge.training.config import Strict, TrainingConfig
+
+Options = TypeVar("Options", bound=Strict)
+# Fewer originals than this support no claim about a method (METHOD section 7).
+FEWEST_ORIGINALS = 5
+
+
+class DataChoice(Strict):
+    """A loader or "package.module:function" with its options, and how many records train and are held out."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    train: int = Field(gt=1)
+    held_out: int = Field(gt=0)
+
+
+class ModelChoice(Strict):
+    """A factory or "package.module:function" with its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class WorldConfig(Strict):
+    """A data set with its model and training. `training.seed` is replaced by each original's own."""
+
+    data: DataChoice
+    model: ModelChoice
+    training: TrainingConfig
+    device: str = Field(
+        default="cpu", pattern=r"^(cpu|cuda(:\d+)?|auto)$", description="auto: a GPU where there is one"
+    )
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> WorldConfig:
+        if self.training.batch_size > self.data.train:
+            raise ValueError(f"a batch of {self.training.batch_size} is more than the {self.data.train} records")
+        return self
+
+
+class ScenarioConfig(Strict):
+    """One scenario.
+
+    Attributes:
+        title, question: of the results, in words. originals: independent trained models, the seeds of every interval.
+        worlds: data sets by name. options: sizes of the scenario's own, checked by its module.
+        quick: what `--quick` changes, as dotted keys (`worlds.digits.training.steps: 100`); null removes a key.
+    """
+
+    scenario: str
+    title: str
+    question: str
+    originals: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    worlds: dict[str, WorldConfig]
+    options: dict[str, Any] = Field(default_factory=dict)
+    rules: tuple[Rule, ...]
+    quick: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_worlds(self) -> ScenarioConfig:
+        if not self.worlds:
+            raise ValueError("a scenario needs at least one data set under worlds")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the whole declaration in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def load_scenario(
+    path: Path, quick: bool = False, overrides: Iterable[str] = (), only: Iterable[str] = ()
+) -> ScenarioConfig:
+    """Read a scenario's YAML.
+
+    Args:
+        quick: apply its `quick` section. overrides: `key.path=value`, applied last. only: keep these data sets; rules
+            that name another data set (contrasts "NAME: ...") are left out with them.
+
+    Raises NotFoundError for a missing file or data set, UsageError for an unknown key or a value out of range.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"No scenario {path}.", "`expunge reproduce --list` names those that ship.")
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not valid YAML: {error}.") from error
+    if not isinstance(raw, dict):
+        raise UsageError(f"{path} holds no scenario.", "Start from one of configs/reproduce/.")
+    if quick:
+        for key, value in (raw.get("quick") or {}).items():
+            _set(raw, str(key).split("."), value, f"{path}: quick")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {override!r} is not of the form key.path=value.")
+        _set(raw, key.split("."), yaml.safe_load(value), f"--set {override!r}")
+    _keep_only(raw, list(only), path)
+    try:
+        return ScenarioConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path}: {place}: {first['msg']}.", f"It is {first['input']!r} now.") from None
+
+
+def _keep_only(raw: dict[str, Any], only: list[str], path: Path) -> None:
+    if not only:
+        return
+    worlds = raw.get("worlds") or {}
+    for name in only:
+        if name not in worlds:
+            raise NotFoundError(f"{path} has no data set {name!r}.", nearest(name, list(worlds)))
+    dropped = [name for name in worlds if name not in only]
+    raw["worlds"] = {name: worlds[name] for name in only}
+    rules = raw.get("rules") or []
+    raw["rules"] = [r for r in rules if not any(str(r.get("contrast")).startswith(f"{name}: ") for name in dropped)]
+
+
+def _set(raw: dict[str, Any], path: list[str], value: Any, where: str) -> None:
+    at: Any = raw
+    for part in path[:-1]:
+        at = at.setdefault(part, {}) if isinstance(at, dict) else at
+        if not isinstance(at, dict):
+            raise UsageError(f"{where}: {part!r} is no section.")
+    if value is None:
+        at.pop(path[-1], None)
+    else:
+        at[path[-1]] = value
+
+
+def checked_options(kind: type[Options], options: Mapping[str, Any], where: str) -> Options:
+    """A scenario's own options. Raises UsageError, with the nearest key for an unknown one."""
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][-1]) if first["loc"] else ""
+        hint = nearest(name, list(kind.model_fields)) if first["type"] == "extra_forbidden" else ""
+        raise UsageError(f"{where}: options.{name}: {first['msg']}.", hint) from None

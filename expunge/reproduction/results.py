@@ -1,0 +1,95 @@
+"""What is on record of a scenario that ran? Findings, conclusions, and all that is needed to run it again."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import t as student
+
+from expunge.reproduction.config import FEWEST_ORIGINALS, ScenarioConfig
+from expunge.reproduction.findings import Findings
+from expunge.reproduction.rules import Conclusion, conclude
+from expunge.unlearning.plan import Document
+
+FORMAT = "expunge.reproduction/1"
+
+
+class Provenance(Document):
+    """Where numbers come from: code revision ("+": with changes), digest of the declaration, versions and machine."""
+
+    code: str
+    declaration: str
+    versions: Mapping[str, str]
+    machine: Mapping[str, str | int]
+    seconds: float
+    finished: str
+
+
+class Results(Document):
+    """One scenario's results. quick: too small for claims. config: the declaration that ran, whole."""
+
+    format: str = FORMAT
+    scenario: str
+    title: str
+    question: str
+    quick: bool
+    originals: int
+    seed: int
+    config: dict[str, Any]
+    findings: Findings
+    conclusions: tuple[Conclusion, ...]
+    provenance: Provenance
+
+
+def make_results(config: ScenarioConfig, quick: bool, findings: Findings, provenance: Provenance) -> Results:
+    """Apply the rules and put everything on record."""
+    complete = not quick and config.originals >= FEWEST_ORIGINALS
+    return Results(
+        scenario=config.scenario, title=config.title, question=config.question, quick=quick,
+        originals=config.originals, seed=config.seed, config=config.model_dump(mode="json"), findings=findings,
+        conclusions=conclude(config.rules, findings, complete), provenance=provenance,
+    )  # fmt: skip
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, cores, threads of torch, memory and system; no name of the machine."""
+    return {
+        "processor": _processor(), "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if names:
+            return f"{names[0]}, {len(names)} cores"
+    return platform.processor() or platform.machine()
+
+
+def disagreements(stated: Results, rerun: Results) -> list[str]:
+    """Which estimates of a rerun differ from those stated by more than their intervals allow, one sentence each.
+
+    Allowed is 1.96 (t at few seeds) times the standard error of the difference of two independent runs; the same seed
+    gives the same numbers up to rounding.
+    """
+    found = []
+    for name, old in stated.findings.estimates.items():
+        new = rerun.findings.estimates.get(name)
+        if new is None:
+            found.append(f"{name}: stated {old.value:.3g}, not estimated now")
+            continue
+        variance = old.standard_error**2 + new.standard_error**2
+        quantile = float(student.ppf(0.975, max(1.0, min(old.degrees, new.degrees))))
+        allowed = quantile * math.sqrt(variance) + 1e-9 * (1 + abs(old.value))
+        if math.isfinite(allowed) and abs(new.value - old.value) > allowed:
+            low, high = old.interval()
+            found.append(f"{name}: {new.value:.3g}, stated {old.value:.3g} [{low:.3g}, {high:.3g}]")
+    return found

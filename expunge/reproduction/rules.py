@@ -1,0 +1,124 @@
+"""Is a claim supported? By a rule that was written down before the run, from an estimate and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from expunge.errors import UsageError, nearest
+from expunge.reproduction.findings import Estimate, Findings
+from expunge.training.config import Strict
+from expunge.unlearning.plan import Document
+
+Verdict = Literal["supported", "not supported", "undecided"]
+LEVEL = 0.05
+
+
+class Rule(Strict):
+    """A claim, the estimate that decides it, and the smallest effect that counts.
+
+    Attributes:
+        contrast: the name of the estimate. minimum: the smallest effect that counts, in its unit.
+        direction: "above": the claim says that the estimate is more than `minimum`; "below": less.
+        family: claims that are judged together: their p-values are Holm-corrected. Default: all of the scenario.
+        paper: the claim is the paper's own (not an open question, not a control).
+    """
+
+    claim: str
+    contrast: str
+    minimum: float = 0.0
+    direction: Literal["above", "below"] = "above"
+    family: str = "all"
+    paper: bool = True
+    level: float = Field(default=LEVEL, gt=0, lt=1)
+
+
+class Conclusion(Document):
+    """What a rule says of the numbers.
+
+    interval: 95 %, of the estimate, not corrected. p_for, p_against: Holm-corrected p-values of "the effect is smaller
+    than the minimum" and "the effect is larger"; one of them at or under half the level decides.
+    """
+
+    claim: str
+    contrast: str
+    rule: str
+    verdict: Verdict
+    words: str
+    paper: bool
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    p_for: float | None = None
+    p_against: float | None = None
+
+
+def conclude(rules: Sequence[Rule], findings: Findings, complete: bool = True) -> tuple[Conclusion, ...]:
+    """Each rule's conclusion, in order.
+
+    supported: the effect is shown to exceed the minimum. not supported: it is shown not to. undecided: the interval
+    holds the minimum, or there is no estimate. Either error has a chance of at most the level over a whole family.
+
+    Args:
+        complete: False for a `--quick` run, which is too small for a claim: all is undecided, the numbers stand.
+
+    Raises:
+        UsageError: a contrast that the scenario neither estimates nor says it could not.
+    """
+    for rule in rules:
+        if rule.contrast not in findings.estimates and rule.contrast not in findings.not_estimable:
+            known = [*findings.estimates, *findings.not_estimable]
+            raise UsageError(
+                f"A rule asks for {rule.contrast!r}, which is not measured.", nearest(rule.contrast, known)
+            )
+    p_for, p_against = _corrected(rules, findings, "for"), _corrected(rules, findings, "against")
+    return tuple(_conclusion(rule, findings, p_for[k], p_against[k], complete) for k, rule in enumerate(rules))
+
+
+def _corrected(rules: Sequence[Rule], findings: Findings, side: str) -> list[float]:
+    """Holm-corrected p-values; a contrast without an estimate counts as p = 1."""
+    raw = [_p(rule, findings.estimates.get(rule.contrast), side) for rule in rules]
+    corrected = [1.0] * len(raw)
+    for family in {rule.family for rule in rules}:
+        members = sorted((k for k, rule in enumerate(rules) if rule.family == family), key=raw.__getitem__)
+        highest = 0.0
+        for place, k in enumerate(members):
+            highest = max(highest, min(1.0, raw[k] * (len(members) - place)))
+            corrected[k] = highest
+    return corrected
+
+
+def _p(rule: Rule, estimate: Estimate | None, side: str) -> float:
+    if estimate is None:
+        return 1.0
+    above = (rule.direction == "above") == (side == "for")
+    return estimate.p_above(rule.minimum) if above else estimate.p_below(rule.minimum)
+
+
+def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, complete: bool) -> Conclusion:
+    more = "more" if rule.direction == "above" else "less"
+    text = f"{rule.contrast} is {more} than {rule.minimum:g}, at level {rule.level:g} with Holm's correction"
+    estimate = findings.estimates.get(rule.contrast)
+    if estimate is None:
+        why = findings.not_estimable[rule.contrast]
+        return Conclusion(
+            claim=rule.claim, contrast=rule.contrast, rule=text, verdict="undecided", paper=rule.paper,
+            words=f"undecided: not estimable here, {why}",
+        )  # fmt: skip
+    low, high = estimate.interval()
+    unit = f" {estimate.unit}" if estimate.unit else ""
+    number = f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]{unit} over {estimate.seeds} seeds"
+    if not complete:
+        verdict: Verdict = "undecided"
+        words = f"undecided: a quick run is too small for a claim; {number}"
+    elif p_for <= rule.level / 2:
+        verdict, words = "supported", f"supported: {number}, {more} than {rule.minimum:g}"
+    elif p_against <= rule.level / 2:
+        verdict, words = "not supported", f"not supported: {number}, not {more} than {rule.minimum:g}"
+    else:
+        verdict, words = "undecided", f"undecided: {number}, against {rule.minimum:g}"
+    return Conclusion(
+        claim=rule.claim, contrast=rule.contrast, rule=text, verdict=verdict, words=words, paper=rule.paper,
+        value=estimate.value, interval=(low, high), p_for=p_for, p_against=p_against,
+    )  # fmt: skip
