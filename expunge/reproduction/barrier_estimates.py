@@ -81,7 +81,9 @@ def estimates(found: Heights) -> tuple[Made, Reasons]:
     for coupling in COUPLINGS:
         for measure in MEASURES:
             where = f"{measure}, {coupling}"
-            made |= {f"{found.world}: {name} of the {where}": e for name, e in _growth(found, measure, coupling).items()}
+            made |= {
+                f"{found.world}: {name} of the {where}": e for name, e in _growth(found, measure, coupling).items()
+            }
             falls, reason = _falls(found, measure, coupling)
             made |= {f"{found.world}: {name} of the {where}": estimate for name, estimate in falls.items()}
             if reason:
@@ -192,5 +194,3 @@ def interval_of(values: Array) -> tuple[float, float, float]:
     estimate = over_seeds(values)
     low, high = estimate.interval()
     return (estimate.value, low, high) if math.isfinite(low) else (estimate.value, estimate.value, estimate.value)
-
-

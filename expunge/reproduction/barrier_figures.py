@@ -9,7 +9,7 @@ from expunge.evaluation.loss_paths import GROUPS
 from expunge.reproduction.barrier_estimates import MEASURES, WITH_CHANCE, Heights, interval_of
 from expunge.reproduction.barrier_heights import ENDS, FIGURES
 from expunge.reproduction.barrier_models import COUPLINGS
-from expunge.reproduction.findings import Estimate, Figure, Kind, Series, Table
+from expunge.reproduction.findings import Cell, Estimate, Figure, Kind, Series, Table
 
 Array = NDArray[np.float64]
 WHAT = {
@@ -76,9 +76,9 @@ def _along_run(found: Heights, measure: str, looks: list[int]) -> Figure:
         name=f"{found.world}-{measure.replace(' ', '-')}-along-the-run",
         title=f"{found.world}: {measure} along unlearning",
         caption=(
-            f"{WHAT[measure]} from the model to the oracles of the {found.hardest} hardest sets while the final model is"
-            f" fine-tuned on the retain set, {_units(found)}; beside it the same training on all records, which forgets"
-            " nothing, and the height between two oracles. Mean over originals, 95 % intervals."
+            f"{WHAT[measure]} from the model to the oracles of the {found.hardest} hardest sets while the final model"
+            f" is fine-tuned on the retain set, {_units(found)}; beside it the same training on all records, which"
+            " forgets nothing, and the height between two oracles. Mean over originals, 95 % intervals."
         ),
         x_label="steps of fine-tuning", y_label="nats", series=tuple(series),
     )  # fmt: skip
@@ -129,11 +129,10 @@ def _names(found: Heights) -> list[str]:
 
 
 def _sets(found: Heights) -> Table:
-    ends = found.arrays["ends"].mean(axis=0)
-    forget = GROUPS.index("forget")
-    rows = [
-        (name, float(loss), *(float(value) for value in ends[number, :, forget]))
-        for number, (name, loss) in enumerate(zip(_names(found), found.loss.mean(axis=0), strict=True))
+    ends = found.arrays["ends"].mean(axis=0)[..., GROUPS.index("forget")]
+    rows: list[tuple[Cell, ...]] = [
+        (name, float(loss), *(float(value) for value in own))
+        for name, loss, own in zip(_names(found), found.loss.mean(axis=0), ends, strict=True)
     ]
     return Table(
         title=f"{found.world}: the forget sets",
@@ -145,7 +144,7 @@ def _sets(found: Heights) -> Table:
 
 def _heights(found: Heights) -> Table:
     easy, null = slice(0, found.hardest), slice(found.quantiles, None)
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for measure in MEASURES:
         for coupling in COUPLINGS:
             before = found.of("before", measure, coupling)
@@ -183,8 +182,15 @@ def grid_gap(found: Heights) -> float:
 
 
 def _estimated(found: Heights, made: dict[str, Estimate]) -> Table:
-    kinds = ("growth", "growth beyond the baseline", "slope", "excess over the baseline", "fall", "fall beyond the control")
-    rows = []
+    kinds = (
+        "growth",
+        "growth beyond the baseline",
+        "slope",
+        "excess over the baseline",
+        "fall",
+        "fall beyond the control",
+    )
+    rows: list[tuple[Cell, ...]] = []
     for measure in MEASURES:
         for coupling in COUPLINGS:
             own = [made.get(f"{found.world}: {kind} of the {measure}, {coupling}") for kind in kinds]

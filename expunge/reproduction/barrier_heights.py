@@ -95,11 +95,11 @@ class Lines:
 
 def figures(losses: Array) -> Array:
     """FIGURES of losses at an odd number of even points, [..., points] -> [..., 3], nats; NaN where a loss is."""
-    known = np.isfinite(losses).all(axis=-1)
-    safe = np.where(known[..., None], losses, 0.0)
+    known = np.isfinite(losses).all(axis=-1, keepdims=True)
+    safe = np.where(known, losses, 0.0)
     rise = safe.max(axis=-1) - (safe[..., 0] + safe[..., -1]) / 2
     found = np.stack([barrier_height(safe), barrier_height(safe[..., ::2]), rise], axis=-1)
-    return np.where(known[..., None], found, np.nan)
+    return np.where(known, found, np.nan)
 
 
 def _tables(world: World, number: int, rows: Rows, most: int) -> list[RecordTable]:

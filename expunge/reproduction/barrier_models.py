@@ -21,8 +21,9 @@ from torch import Tensor
 
 from expunge.reproduction.originals import Original
 from expunge.reproduction.world import Rows, World
-from expunge.training import StackedJob, StackedModels, train_stacked
+from expunge.training import StackedJob, StackedModels, TrainingConfig, train_stacked
 from expunge.training.config import Strict
+from expunge.training.stacked import Start
 from expunge.unlearning.methods import METHODS
 
 State = Mapping[str, Tensor]
@@ -39,7 +40,7 @@ class Options(Strict):
         hardest: how many of the sets, from the hardest down, speak of unlearning. nulls: label-matched random sets.
         oracles: of each original, set and coupling with chance. looks: along fine-tuning, in shares of retraining.
         rewind: where the rewind goes back to, a share of training. points: on each line, an odd number. evaluated:
-            retain records that the loss is a mean over.
+            retain records that the loss is a mean over. together: as for `train_stacked`; None: by the model's layers.
     """
 
     sets: int = Field(default=8, ge=3)
@@ -47,10 +48,11 @@ class Options(Strict):
     hardest: int = Field(default=2, ge=1)
     nulls: int = Field(default=2, ge=1)
     oracles: int = Field(default=3, ge=2)
-    looks: tuple[float, ...] = Field(default=(0.05, 0.2, 0.5, 1.0), min_length=1)
+    looks: tuple[float, ...] = Field(default=(0.1, 0.4, 1.0), min_length=1)
     rewind: float = Field(default=0.3, ge=0, lt=1)
     points: int = Field(default=25, ge=5)
-    evaluated: int = Field(default=500, ge=2)
+    evaluated: int = Field(default=400, ge=2)
+    together: bool | None = None
 
     @model_validator(mode="after")
     def _go_together(self) -> Options:
@@ -86,8 +88,8 @@ def train_models(world: World, original: Original, sets: Sequence[Rows], options
     """Train them, in stacks."""
     unlearned, trained_on = _fine_tuned(world, original, sets, options)
     return Models(
-        original=_final(original), oracles=_oracles(world, original, sets, options.oracles),
-        unlearned=unlearned, trained_on=trained_on, rewound=_rewound(world, original, sets, options.rewind),
+        original=_final(original), oracles=_oracles(world, original, sets, options),
+        unlearned=unlearned, trained_on=trained_on, rewound=_rewound(world, original, sets, options),
     )  # fmt: skip
 
 
@@ -108,66 +110,67 @@ def _final(original: Original) -> State:
 
 
 def _oracles(
-    world: World, original: Original, sets: Sequence[Rows], count: int
+    world: World, original: Original, sets: Sequence[Rows], options: Options
 ) -> tuple[tuple[tuple[State, ...], ...], ...]:
-    trajectory, k = original.trajectory, original.number
-    numbered = [(number, rows) for number, rows in enumerate(sets) for _ in range(count)]
+    trajectory, count = original.trajectory, options.oracles
+    places = [(number, repeat) for number in range(len(sets)) for repeat in range(count)]
 
-    def jobs(purpose: str) -> list[StackedJob]:
-        seeds = [world.seed_of(purpose, k, number, place % count) for place, (number, _) in enumerate(numbered)]
-        return [StackedJob(seed, world.retain(rows)) for seed, (_, rows) in zip(seeds, numbered, strict=True)]
+    def of_chance(purpose: str, start: Start | None) -> list[State]:
+        """[set and repeat], seeds of their own."""
+        jobs = [
+            StackedJob(world.seed_of(purpose, original.number, *place), world.retain(sets[place[0]]))
+            for place in places
+        ]
+        return list(_train(world, world.training, jobs, options, start).states())
 
     everyone = np.arange(len(world.train))
-    same = [StackedJob(trajectory.config.seed, everyone, rows) for rows in sets]
-    start = (0, trajectory.state(trajectory.at(0)))
-    stacks = [_train(world, jobs("own seed")), _train(world, jobs("shared start"), start), _train(world, same)]
-    own, shared, drawn = (list(stack.states()) for stack in stacks)
-
-    def of_set(number: int) -> tuple[tuple[State, ...], ...]:
-        mine = slice(number * count, (number + 1) * count)
-        return (tuple(own[mine]), tuple(shared[mine]), (drawn[number],))
-
-    return tuple(of_set(number) for number in range(len(sets)))
+    own = of_chance("own seed", None)
+    shared = of_chance("shared start", (0, trajectory.state(trajectory.at(0))))
+    same = [StackedJob(trajectory.config.seed, everyone, absent=rows) for rows in sets]
+    drawn = list(_train(world, world.training, same, options).states())
+    of_set = [slice(number * count, (number + 1) * count) for number in range(len(sets))]
+    return tuple((tuple(own[mine]), tuple(shared[mine]), (drawn[k],)) for k, mine in enumerate(of_set))
 
 
-def _train(world: World, jobs: list[StackedJob], start=None) -> StackedModels:  # type: ignore[no-untyped-def]
+def _train(
+    world: World,
+    config: TrainingConfig,
+    jobs: list[StackedJob],
+    options: Options,
+    start: Start | None = None,
+    until: int | None = None,
+) -> StackedModels:
     return train_stacked(
-        world.spec, world.train, world.training, jobs, world.sampling_rate, start=start, device=world.device
-    )
+        world.spec, world.train, config, jobs, world.sampling_rate, start=start, until=until, device=world.device,
+        together=options.together,
+    )  # fmt: skip
+
+
+def _unlearning_jobs(world: World, original: Original, sets: Sequence[Rows], method: str) -> list[StackedJob]:
+    return [
+        StackedJob(world.seed_of(method, original.number, number), world.retain(rows))
+        for number, rows in enumerate(sets)
+    ]
 
 
 def _fine_tuned(
     world: World, original: Original, sets: Sequence[Rows], options: Options
 ) -> tuple[tuple[tuple[State, ...], ...], tuple[State, ...]]:
-    """([look][set], [look] for all records), in one run each that stops at the looks."""
+    """([look][set], [look] on all records), in one run each that stops at the looks."""
     steps = look_steps(world, options)
-    made = FINE_TUNE.continuation(original.trajectory, steps[-1], world.seed_of("unlearn", original.number))
-    assert made.start is not None
-    jobs = [
-        StackedJob(world.seed_of("unlearn", original.number, number), world.retain(rows))
-        for number, rows in enumerate(sets)
-    ]
+    made = FINE_TUNE.continuation(original.trajectory, steps[-1], seed=0)  # the jobs have seeds of their own
+    jobs = _unlearning_jobs(world, original, sets, "fine-tune")
     jobs.append(StackedJob(world.seed_of("train on", original.number), np.arange(len(world.train))))
-    first, at = made.start[0], made.start
+    at: Start | None = made.start
     looks: list[list[State]] = []
     for step in steps:
-        stack = train_stacked(
-            world.spec, world.train, made.config, jobs, world.sampling_rate, start=at, until=first + step,
-            device=world.device,
-        )  # fmt: skip
-        looks.append([dict(state) for state in stack.states()])
-        at = (first + step, stack)  # type: ignore[assignment]
+        stack = _train(world, made.config, jobs, options, at, original.trajectory.total_steps + step)
+        looks.append(list(stack.states()))
+        at = (original.trajectory.total_steps + step, stack)
     return tuple(tuple(look[:-1]) for look in looks), tuple(look[-1] for look in looks)
 
 
-def _rewound(world: World, original: Original, sets: Sequence[Rows], share: float) -> tuple[State, ...]:
-    step = rewind_step(original, share)
-    made = REWIND.continuation(original.trajectory, step, world.seed_of("rewind", original.number))
-    jobs = [
-        StackedJob(world.seed_of("rewind", original.number, number), world.retain(rows))
-        for number, rows in enumerate(sets)
-    ]
-    stack = train_stacked(
-        world.spec, world.train, made.config, jobs, world.sampling_rate, start=made.start, device=world.device
-    )
-    return tuple(stack.states())
+def _rewound(world: World, original: Original, sets: Sequence[Rows], options: Options) -> tuple[State, ...]:
+    made = REWIND.continuation(original.trajectory, rewind_step(original, options.rewind), seed=0)
+    jobs = _unlearning_jobs(world, original, sets, "rewind")
+    return tuple(_train(world, made.config, jobs, options, made.start).states())

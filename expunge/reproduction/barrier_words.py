@@ -42,8 +42,8 @@ def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
     where = f"Mean over {worlds} data sets" if worlds > 1 else "One data set"
     return (
         f"{where}, 95 % intervals. Rank correlation of the height between original and oracle with mean privacy loss:"
-        f" {'; '.join(growths)}. The same for the excess over the height between two oracles: {'; '.join(beyond)}. Share"
-        f" of the hardest sets' height that fine-tuning removed: {'; '.join(falls)}."
+        f" {'; '.join(growths)}. The same for the excess over the height between two oracles: {'; '.join(beyond)}."
+        f" Share of the hardest sets' height that fine-tuning removed: {'; '.join(falls)}."
     )
 
 
@@ -81,14 +81,15 @@ def _coupling(found: Heights, made: Made, coupling: str) -> str:
 def _forget(found: Heights, made: Made) -> str:
     ends = found.arrays["ends"][:, found.quantiles - found.hardest : found.quantiles, :, GROUPS.index("forget")]
     mean = dict(zip(ENDS, ends.mean(axis=(0, 1)).tolist(), strict=True))
-    barrier, rise = (
-        _each_coupling(found, made, measure) for measure in ("forget barrier", "forget rise")
-    )  # fmt: skip
+    gap = abs(mean["oracle"] - mean["original"]) / 2
+    barrier, rise = (_each_coupling(found, made, measure) for measure in ("forget barrier", "forget rise"))
+    height = float(found.hard("before", "forget rise", "own seed").mean())
     return (
         f"The forget loss of the hardest sets was {mean['original']:.2g} nats in the original, {mean['oracle']:.2g} in"
         f" oracles, {mean['fine-tuned']:.2g} after fine-tuning and {mean['rewound']:.2g} after the rewind. On a line"
-        f" between ends so unlike, the barrier above the chord correlated with privacy loss by {barrier}; the rise above"
-        f" the mean of the ends, of which half their difference is a part, by {rise}."
+        f" between ends so unlike, the barrier above the chord correlated with privacy loss by {barrier}; the rise"
+        f" above the mean of the ends by {rise}. Half the difference of the ends is {gap:.2g} nats of that rise's"
+        f" {height:.2g} (own seed)."
     )
 
 
