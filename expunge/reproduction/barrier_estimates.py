@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from expunge.errors import UsageError
 from expunge.evaluation.loss_paths import GROUPS
@@ -82,7 +82,7 @@ def estimates(found: Heights) -> tuple[Made, Reasons]:
         for measure in MEASURES:
             where = f"{measure}, {coupling}"
             made |= {
-                f"{found.world}: {name} of the {where}": e for name, e in _growth(found, measure, coupling).items()
+                f"{found.world}: {name} of the {where}": e for name, e in growths(found, measure, coupling).items()
             }
             falls, reason = _falls(found, measure, coupling)
             made |= {f"{found.world}: {name} of the {where}": estimate for name, estimate in falls.items()}
@@ -133,10 +133,9 @@ def _lowered_by_alignment(found: Heights) -> tuple[Estimate | None, str]:
     plain, aligned = (
         found.of("before", "retain barrier", "own seed", way)[:, : found.quantiles].mean(axis=1) for way in WAYS
     )
-    try:
-        return jackknife(lambda own: 1 - aligned[own].sum() / plain[own].sum(), found.originals), ""
-    except UsageError:
+    if not over_seeds(plain).interval()[0] > 0:
         return None, "there is no barrier without alignment either"
+    return jackknife(lambda own: 1 - aligned[own].sum() / plain[own].sum(), found.originals), ""
 
 
 def overall(made: Mapping[str, Estimate], reasons: Mapping[str, str], worlds: Sequence[str]) -> tuple[Made, Reasons]:
@@ -181,7 +180,7 @@ def spearman(x: Array, y: Array) -> float:
     """Rank correlation; 0 where one of them is constant, a barrier of zero at every set say: it does not grow."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return float(spearmanr(x, y).statistic)
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def slope(loss: Array, height: Array) -> float:
