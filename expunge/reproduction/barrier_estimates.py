@@ -93,7 +93,8 @@ def estimates(found: Heights) -> tuple[Made, Reasons]:
     return (made | {name: lowered}, reasons) if lowered else (made, reasons | {name: reason})
 
 
-def _growth(found: Heights, measure: str, coupling: str) -> Made:
+def growths(found: Heights, measure: str, coupling: str) -> Made:
+    """Of one measure and coupling: growth, slope, and both of the excess over two oracles where there is chance."""
     quantile = slice(0, found.quantiles)
     loss = found.loss[:, quantile]
     before, baseline = (found.of(what, measure, coupling)[:, quantile] for what in ("before", "baseline"))
