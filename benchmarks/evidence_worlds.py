@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from expunge.data import RecordTable, load_records
+from expunge.data.census import encode_people, fetch_wheel, read_people
 from expunge.data.record_table import make_table
 from expunge.models import ModelSpec
 from expunge.training import NoiseConfig, TrainingConfig
-
-CENSUS = "nannyml==0.13.1"
 
 
 @dataclass(frozen=True)
@@ -74,31 +69,14 @@ def digits(cache: Path) -> RecordTable:
 
 def fashion(cache: Path) -> RecordTable:
     """6,000 Fashion-MNIST images, 2 x 2 pixels averaged: [n, 1, 14, 14]."""
-    table = load_records("fashion_mnist", {"limit": 6000})
-    small = table.features.reshape(len(table), 1, 14, 2, 14, 2).mean(axis=(3, 5))
-    return make_table(
-        features=np.ascontiguousarray(small), targets=table.targets, record_ids=table.record_ids,
-        subject_ids=table.subject_ids, classes=table.classes, name="fashion 14 x 14",
-    )  # fmt: skip
+    return load_records("fashion_mnist", {"limit": 6000, "pool": 2})
 
 
 def census(cache: Path) -> RecordTable:
-    """8,000 people of the Massachusetts ACS 2015 (employed or not), from the parquet file in nannyml's wheel."""
-    import pandas as pd
-
-    wheels = sorted(cache.glob("nannyml-*.whl"))
-    if not wheels:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(cache), CENSUS]
-        subprocess.run(command, check=True)
-        wheels = sorted(cache.glob("nannyml-*.whl"))
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        frame = pd.read_parquet(BytesIO(wheel.read("nannyml/datasets/data/employment_MA_reference.pq")))
-    frame = frame.sample(8000, random_state=0)
-    coded = [name for name in frame.columns if str(frame[name].dtype) == "category"]
-    age = ((frame["AGEP"].to_numpy() - 40.0) / 20.0)[:, None]
-    columns = [age, *(pd.get_dummies(frame[name]).to_numpy(dtype=np.float32) for name in coded)]
+    """8,000 people of the Massachusetts ACS 2015 (employed or not), drawn by pandas as when these runs began."""
+    frame = read_people(fetch_wheel(cache)).sample(8000, random_state=0)
     return make_table(
-        features=np.concatenate(columns, axis=1).astype(np.float32), targets=frame["employed"].to_numpy(np.int64),
+        features=encode_people(frame), targets=frame["employed"].to_numpy(np.int64),
         record_ids=[f"person-{number}" for number in frame["id"]], subject_ids=None, classes=2, name="census",
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from expunge.errors import NotFoundError, UsageError
 
 # Where Debian's package dataset-fashion-mnist puts the files.
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
+SIDE = 28
 CLASSES = (
     "T-shirt",
     "trouser",
@@ -35,13 +36,18 @@ def load_fashion_mnist(
     limit: int | None = None,
     records_per_subject: float = 4.0,
     published_split: bool = False,
+    pool: int = 1,
 ) -> RecordTable:
     """The 60,000 training images, or the `limit` first by a hash of their content; owners are simulated.
 
     With `published_split` the 10,000 test images are there too, and they are what is held out, whatever the share.
+    `pool` averages pool x pool pixels, float32 [n, 1, 28 / pool, 28 / pool]: a record keeps the id of its whole image.
     Looks in `data_dir`, then in an installed copy; with `download=True` torchvision fetches into `data_dir`.
-    Raises NotFoundError when no copy is found, UsageError for a file that is not in idx format.
+    Raises NotFoundError when no copy is found, UsageError for a file that is not in idx format
+    or a `pool` that does not divide 28.
     """
+    if pool < 1 or SIDE % pool:
+        raise UsageError(f"pool is {pool}, which does not divide {SIDE} pixels.", "Choose 1, 2, 4, 7, 14 or 28.")
     folder = _find(data_dir, download)
     images = _read_idx(folder, "train-images-idx3-ubyte", 3)
     labels = _read_idx(folder, "train-labels-idx1-ubyte", 1)
@@ -58,6 +64,8 @@ def load_fashion_mnist(
         images, labels, ids = images[keep], labels[keep], ids[keep]
     pixels = images.astype(np.float32)[:, None]
     pixels /= 255.0
+    if pool > 1:
+        pixels = pixels.reshape(len(pixels), 1, SIDE // pool, pool, SIDE // pool, pool).mean(axis=(3, 5))
     return make_table(
         features=pixels,
         targets=labels,
@@ -72,10 +80,11 @@ def load_fashion_mnist(
                 "limit": limit,
                 "records_per_subject": records_per_subject,
                 "published_split": published_split,
+                "pool": pool,
             },
         },
         class_names=CLASSES,
-        image_shape=(28, 28),
+        image_shape=(SIDE // pool, SIDE // pool),
         held_out_ids=held_out,
     )
 

@@ -95,7 +95,7 @@ class RecordTable:
         if self.held_out_ids:
             own = np.array([r in self.held_out_ids for r in self.record_ids], dtype=bool)
             return self._take(np.flatnonzero(~own)), self._take(np.flatnonzero(own))
-        share = np.array([_unit_hash(f"{seed}:{r}") for r in self.record_ids])
+        share = np.array([unit_hash(f"{seed}:{r}") for r in self.record_ids])
         return self._take(np.flatnonzero(share >= held_out)), self._take(np.flatnonzero(share < held_out))
 
     def _take(self, rows: NDArray[np.int64]) -> RecordTable:
@@ -183,10 +183,11 @@ def content_ids(prefix: str, features: NDArray[Any], targets: NDArray[Any]) -> l
 def simulated_subjects(record_ids: Sequence[str], per_subject: float) -> list[str]:
     """Owners for data that names none: each record falls to a person by a hash of its id (declared as simulated)."""
     people = max(1, round(len(record_ids) / per_subject))
-    return [f"person-{int(_unit_hash('subject:' + r) * people):05d}" for r in record_ids]
+    return [f"person-{int(unit_hash('subject:' + r) * people):05d}" for r in record_ids]
 
 
-def _unit_hash(text: str) -> float:
+def unit_hash(text: str) -> float:
+    """A number in [0, 1) that follows from the text alone."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 

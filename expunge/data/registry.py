@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from expunge.data.census import load_census_employment
 from expunge.data.digits import load_digits
 from expunge.data.fashion_mnist import load_fashion_mnist
 from expunge.data.record_table import RecordTable, make_table
@@ -15,6 +16,7 @@ from expunge.errors import UsageError, nearest
 from expunge.functions import check_options, load_function, project_root
 
 LOADERS: dict[str, Callable[..., RecordTable]] = {
+    "census_employment": load_census_employment,
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
     "tabular": load_tabular,
@@ -33,7 +35,7 @@ def load_records(name: str, options: Mapping[str, Any] | None = None) -> RecordT
     if name not in LOADERS:
         raise UsageError(f"Unknown data set {name!r}.", nearest(name, list(LOADERS)))
     check_options(f"data set {name!r}", LOADERS[name], options)
-    for key in ("path", "data_dir"):
+    for key in ("path", "data_dir", "file"):
         if isinstance(options.get(key), str):
             options[key] = str(project_root() / Path(options[key]).expanduser())
     return LOADERS[name](**options)

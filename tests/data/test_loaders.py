@@ -90,6 +90,19 @@ def test_a_limit_takes_records_by_their_content(fashion: tuple[np.ndarray, np.nd
         load_records("fashion_mnist", {"data_dir": "zipped", "limit": 61})
 
 
+def test_pooled_pixels_are_means_and_the_records_stay_who_they_are(fashion: tuple[np.ndarray, np.ndarray]) -> None:
+    whole = load_records("fashion_mnist", {"data_dir": "zipped", "limit": 20})
+    small = load_records("fashion_mnist", {"data_dir": "zipped", "limit": 20, "pool": 4})
+    assert small.record_ids == whole.record_ids and small.subject_ids == whole.subject_ids
+    assert small.features.shape == (20, 1, 7, 7) and small.image_shape == (7, 7)
+    by_hand = [[whole.features[3, 0, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() for j in range(7)] for i in range(7)]
+    np.testing.assert_allclose(small.features[3, 0], by_hand, rtol=1e-5)
+    assert load_records(small.source["name"], small.source["options"]).fingerprint == small.fingerprint
+    for pool in (0, 3, 56):
+        with pytest.raises(UsageError, match=f"pool is {pool}, which does not divide 28"):
+            load_records("fashion_mnist", {"data_dir": "zipped", "pool": pool})
+
+
 @pytest.mark.parametrize(("spoil", "words"), [(lambda b: b[:-1], "cut short"), (lambda b: b"\x01" + b[1:], "no|not")])
 def test_a_spoilt_idx_file_is_named(fashion: object, folder: Path, spoil: object, words: str) -> None:
     file = folder / "plain" / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
