@@ -26,7 +26,7 @@ from expunge.reporting.svg import (
 from expunge.reproduction.findings import Figure, Series
 
 HEIGHT = 270
-COLOURS = ("a", "b", "c", "d", "e")
+COLOURS = ("a", "b", "c", "d", "e", "f")
 # Beyond so many names under the axis they are turned.
 MOST_LEVEL = 5
 
