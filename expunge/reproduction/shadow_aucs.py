@@ -129,9 +129,7 @@ def null_aucs(shadows: Shadows, cost: int, rows: Rows, seed: int = 0) -> Array:
     )
 
 
-def _estimates(
-    shadows: Shadows, cost: int, figures: Callable[[Array, Mask], list[float]], seed: int
-) -> list[Estimate]:
+def _estimates(shadows: Shadows, cost: int, figures: Callable[[Array, Mask], list[float]], seed: int) -> list[Estimate]:
     models = len(shadows.trained)
 
     def statistic(some: Index) -> Array:
