@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,5 +256,5 @@ def _points(name: str, x: Sequence[float], own: Sequence[Estimate]) -> Series:
     )  # fmt: skip
 
 
-def _floats(values: Array) -> tuple[float, ...]:
+def _floats(values: NDArray[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
