@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.reproduction.difficulty_sets import PRIVACY_LOSS, SCORES, overlap
+from expunge.reproduction.difficulty_sets import AVERAGE_NORM, FINAL_NORM, PRIVACY_LOSS, SCORES, overlap
 from expunge.reproduction.findings import Cell, Estimate, Figure, Kind, Series, Table, jackknife
 from expunge.reproduction.rank_sgd_estimates import BEST, PROXIES, after, checkpoints_name, models_name, noise_name
 from expunge.reproduction.rank_sgd_measured import MATCHED, NULLS, SETS, Measured
@@ -18,6 +18,8 @@ from expunge.reproduction.shadow_aucs import null_aucs
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 MINUS = "privacy loss minus"
+# Under an axis there is little room.
+SHORT = {AVERAGE_NORM: "average norm", FINAL_NORM: "final norm", MATCHED: "label-matched"}
 
 
 def figures(found: Measured, numbers: Gathered) -> tuple[Figure, ...]:
@@ -71,7 +73,7 @@ def _share(found: Measured) -> Figure:
         for name, one in held.items()
     ]
     if PRIVACY_LOSS in held:
-        name = "null: a retrained model in the place of the run, privacy loss's set"
+        name = "null: a retrained model in the place of the run"
 
         def flat(some: Index) -> Array:
             return np.repeat(own.null.influence(some), 2)
@@ -82,7 +84,7 @@ def _share(found: Measured) -> Figure:
         title=f"{found.world.name}: share of the influence left of each score's hardest records",
         caption=(
             "C/S_o: 1 as the original, 0 as retrained; below 0 forgotten beyond it. Bands: 95 % over originals, of"
-            " privacy loss and of the null. Sets without measurable influence are left out."
+            " privacy loss and of the null, which is of its set. Sets without measurable influence are left out."
         ),
         x_label="fine-tuning, in trainings",
         y_label="influence left, share",
@@ -140,7 +142,7 @@ def _attack(found: Measured, numbers: Gathered) -> Figure:
         x_label="forget set",
         y_label="AUC",
         series=tuple(series),
-        x_names=SETS,
+        x_names=tuple(SHORT.get(name, name) for name in SETS),
     )
 
 
