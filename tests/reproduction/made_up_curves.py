@@ -11,16 +11,16 @@ RUNS, ORACLES, RECORDS, STEPS = 8, 4, 60, 100
 LOOKS = np.array([0, 10, 25, 50, 75, 100, 150, 200])
 
 
-def made_up_curves(remembered: float, rate: float, seed: int, noise: float = 1.0) -> Curves:
+def made_up_curves(remembered: float, rate: float, seed: int, records: int = RECORDS) -> Curves:
     """Originals `remembered` deviations from their oracles, exp(-rate) of it left after one training of 100 steps.
 
     S_o/m is then `remembered`^2 and C/m that times exp(-rate cost), up to the noise of runs.
     """
     rng = np.random.default_rng(seed)
-    level = rng.normal(size=RECORDS) * 3
+    level = rng.normal(size=records) * 3
     left = remembered * np.exp(-rate * LOOKS / STEPS)
-    own = level + left[None, :, None] + noise * rng.normal(size=(RUNS, len(LOOKS), RECORDS))
-    oracles = level + noise * rng.normal(size=(RUNS, ORACLES, RECORDS))
+    own = level + left[None, :, None] + rng.normal(size=(RUNS, len(LOOKS), records))
+    oracles = level + rng.normal(size=(RUNS, ORACLES, records))
     return Curves(LOOKS, _seen(own), _seen(oracles))
 
 

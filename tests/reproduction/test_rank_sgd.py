@@ -74,12 +74,6 @@ def harder(world: World) -> Measured:
     return _measured(world, {**dict.fromkeys(PROXIES, 3.0), PRIVACY_LOSS: 5.0, MATCHED: 0.0, RANDOM: 0.0})
 
 
-@pytest.fixture(scope="module")
-def equal(world: World) -> Measured:
-    """All scores' sets are remembered alike."""
-    return _measured(world, {**dict.fromkeys(SCORES, 3.0), MATCHED: 0.0, RANDOM: 0.0})
-
-
 def _verdicts(found: Measured) -> dict[str, str]:
     rules = [rule for rule in SHIPPED.rules if rule.contrast.startswith("digits: ")]
     return {one.contrast: one.verdict for one in conclude(rules, _findings(found))}
@@ -97,12 +91,16 @@ def test_a_planted_harder_set_is_found(harder: Measured) -> None:
     assert verdicts["digits: influence time, privacy loss minus the best proxy"] == "undecided"
 
 
-def test_equal_sets_are_not_called_harder(equal: Measured) -> None:
-    verdicts = _verdicts(equal)
-    left = [verdict for name, verdict in verdicts.items() if name.startswith("digits: left, privacy loss over")]
-    assert len(left) == 6 and "supported" not in left and left.count("not supported") >= 3
-    assert verdicts["digits: AUC after 1, privacy loss minus the best proxy"] == "not supported"
-    assert verdicts[f"digits: left, privacy loss minus {MATCHED}"] == "supported"
+def test_equal_sets_are_not_called_harder_and_easier_ones_are_said_not_to_be(world: World) -> None:
+    nulls = {MATCHED: 0.0, RANDOM: 0.0}
+    equal = _verdicts(_measured(world, {**dict.fromkeys(SCORES, 3.0), **nulls}))
+    easier = _verdicts(_measured(world, {**dict.fromkeys(PROXIES, 5.0), PRIVACY_LOSS: 3.0, **nulls}))
+    contrasts = [name for name in equal if name.startswith("digits: left, privacy loss over")]
+    contrasts.append("digits: AUC after 1, privacy loss minus the best proxy")
+    assert len(contrasts) == 7
+    assert "supported" not in {equal[name] for name in contrasts}
+    assert {easier[name] for name in contrasts} == {"not supported"}
+    assert equal[f"digits: left, privacy loss minus {MATCHED}"] == "supported"
 
 
 def test_the_nulls_have_no_share_and_no_time(harder: Measured) -> None:
