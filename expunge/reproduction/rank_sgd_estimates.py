@@ -55,7 +55,7 @@ def models_name(found: Measured, score: str) -> str:
 def _of_set(numbers: Gathered, found: Measured, name: str) -> None:
     own, world, runs = found.unlearned[name], found.world.name, found.originals
     nothing = _nothing(own, name)
-    numbers.add(f"{world}: remembered, {name}", own.energies.energy, runs)
+    numbers.add(f"{world}: remembered, {name}", own.remembered, runs)
     numbers.add(f"{world}: left, {name}", own.left_area(found.until), runs)
     numbers.add(f"{world}: share left, {name}", own.share_area(found.until), runs, unless=nothing)
     for cost in found.options.costs:

@@ -29,12 +29,22 @@ def _harder(found: Measured, numbers: Gathered) -> str:
         f"Absolute influence left (C/m, mean over the first {found.until:g} trainings of fine-tuning) from most to"
         f" least: {', '.join(f'{name} {interval_words(left[name])}' for name in order)};"
         f" {MATCHED} records {interval_words(numbers.estimates[f'{world}: left, {MATCHED}'])}.",
-        _told(numbers, f"{world}: left, privacy loss over {BEST}", "Over the best proxy's set the log ratio is {}"),
         _told(
-            numbers, f"{world}: share left, {MINUS} {BEST}", "As a share of what was remembered the difference is {}"
+            numbers,
+            f"{world}: left, privacy loss over {BEST}",
+            "The log ratio of privacy loss's set over the best proxy's is {}",
         ),
-        _told(numbers, f"{world}: band time, {MINUS} {BEST}", "In the paper's time the difference is {} trainings"),
-        _told(numbers, f"{world}: influence time, {MINUS} {BEST}", "In the time by influence it is {} trainings"),
+        _told(
+            numbers,
+            f"{world}: share left, {MINUS} {BEST}",
+            "In the share of the influence left, privacy loss's set minus the best proxy's is {}",
+        ),
+        _told(numbers, f"{world}: band time, {MINUS} {BEST}", "In the paper's time to unlearn it is {} trainings"),
+        _told(
+            numbers,
+            f"{world}: influence time, {MINUS} {BEST}",
+            "In the time by influence and excess it is {} trainings",
+        ),
         f"Accuracy on held-out records went from {own.accuracy[0]:.3f} to {own.accuracy[-1]:.3f} along the runs on"
         f" privacy loss's set; retrained models have {own.retrained:.3f}.",
     ]

@@ -134,7 +134,7 @@ def test_every_figure_has_a_null_and_words_have_the_numbers(harder: Measured) ->
         assert any(series.kind.startswith("null") for series in figure.series), figure.name
     first, attacked, stable = words(harder, numbers)
     ratio = numbers.estimates["digits: left, privacy loss over the best proxy"]
-    assert f"log ratio is {ratio.value:.3g}" in first and "not estimable" in first
+    assert f"over the best proxy's is {ratio.value:.3g}" in first and "not estimable" in first
     assert f"{numbers.estimates[f'digits: AUC after 1, {PRIVACY_LOSS}'].value:.3g}" in attacked
     assert "0.95" in stable
     sets, compared, fewer, between = tables(harder, numbers)
