@@ -82,10 +82,13 @@ class Energies:
         found = jackknife(self.energy, len(self.original))
         return found.interval(0.9)[0] > LEAST_ENERGY
 
+    def cross(self, runs: Index) -> Array:
+        """C/m at each look, [L]: S_o/m untouched, 0 forgotten. Unbiased, and defined where nothing was remembered."""
+        return _over_pairs(self.unlearned[runs], self.original[runs][:, None, :])
+
     def influence(self, runs: Index) -> Array:
         """C/S_o at each look, [L]: 1 untouched, 0 forgotten."""
-        shifted = self.original[runs][:, None, :]
-        return _over_pairs(self.unlearned[runs], shifted) / self.energy(runs)
+        return self.cross(runs) / self.energy(runs)
 
     def excess(self, runs: Index) -> Array:
         """S_u/S_o at each look, [L]: 1 untouched, 0 forgotten; counts any distance from the oracles."""

@@ -74,6 +74,16 @@ def test_every_model_is_the_one_trained_alone(table: RecordTable, tmp_path: Path
     assert_alone(stack, spec_of(table), table, wanted, jobs, q, tmp_path)
 
 
+def test_full_batches_are_retrained_without_some_records(table: RecordTable, tmp_path: Path) -> None:
+    """b and q stay the original's (METHOD section 1), though fewer than b records are left."""
+    wanted = config(batch_size=len(table), steps=5, noise=NOISE["implicit"])
+    jobs = [StackedJob(1, np.arange(len(table) - 40)), StackedJob(1, np.arange(len(table)))]
+    stack = train_stacked(spec_of(table), table, wanted, jobs, 1.0)
+    assert_alone(stack, spec_of(table), table, wanted, jobs, 1.0, tmp_path)
+    with pytest.raises(UsageError, match="batch_size"):
+        train_stacked(spec_of(table), table, wanted, [StackedJob(1, np.arange(100))], 1.0)
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_convolutions_give_the_same_either_way(table: RecordTable, tmp_path: Path, together: bool) -> None:
     spec, wanted = spec_of(table, "small_cnn", width=4), config(steps=6, momentum=0.5)
