@@ -33,6 +33,8 @@ from expunge.training.config import Strict
 
 # Ways whose errors are looked at one by one: one of each precision that errs on every model.
 EXAMINED = ("backwards", "bfloat16 autocast")
+# Records in the middle of the privacy losses that runs leave out, one each.
+LEFT_OUT = 2
 
 
 class Options(Strict):
@@ -82,7 +84,10 @@ def measure_world(world: World, work: Work, count: int, options: Options) -> Mea
     convolutions = any(isinstance(part, nn.modules.conv._ConvNd) for part in build_model(world.spec).modules())
     with threads(1):
         originals = train_originals(world, work, count)
-        ways = [arithmetics(convolutions, world.seed_of("chance", own.number), options.known) for own in originals]
+        ways = [
+            arithmetics(convolutions, world.seed_of("chance", own.number), options.known, _left_out(own))
+            for own in originals
+        ]
         here = [_runs(world, work, own, ways[own.number]) for own in originals]
         seeds = [_seeds(world, work, own) for own in originals]
         examined = [_examined(world, work, own, ways[own.number], options) for own in originals]
@@ -106,6 +111,12 @@ def measure_world(world: World, work: Work, count: int, options: Options) -> Mea
     )
 
 
+def _left_out(original: Original) -> dict[str, int]:
+    """Records in the middle by privacy loss, by the names of the runs without them."""
+    middle = np.argsort(original.loss)[len(original.loss) // 2 :]
+    return {f"without record {place + 1}": int(middle[place]) for place in range(LEFT_OUT)}
+
+
 def _stacked(parts: Sequence[Part]) -> Part:
     return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
 
@@ -125,9 +136,7 @@ def _seeds(world: World, work: Work, original: Original) -> Part:
     )
 
 
-def _examined(
-    world: World, work: Work, original: Original, ways: Mapping[str, Arithmetic], options: Options
-) -> Part:
+def _examined(world: World, work: Work, original: Original, ways: Mapping[str, Arithmetic], options: Options) -> Part:
     def make() -> Part:
         return measure_character(
             world, original.trajectory, ways, EXAMINED, options.points, options.batches, options.records,
@@ -167,17 +176,17 @@ def _elsewhere(
     for way in ways.values():
         if way.environment is not None and way.environment not in environments:
             environments.append(way.environment)
-    found = []
-    for number, environment in enumerate(environments):
+
+    def measured_in(number: int, environment: Mapping[str, str]) -> Part:
         wanted = [name for name, way in ways.items() if way.environment == environment]
-        trajectories = [own.trajectory for own in originals]
-        name = f"{world.name}-process-{number}"
+        name, trajectories = f"{world.name}-process-{number}", [own.trajectory for own in originals]
+        return work.get(
+            name,
+            lambda: measure_elsewhere(world, trajectories, wanted, convolutions, environment, work.place(name)),
+            1,
+        )
 
-        def make(wanted=wanted, environment=environment, name=name) -> Part:  # type: ignore[no-untyped-def]
-            return measure_elsewhere(world, trajectories, wanted, convolutions, environment, work.place(name))
-
-        found.append(work.get(name, make, 1))
-    return found
+    return [measured_in(number, environment) for number, environment in enumerate(environments)]
 
 
 def _findings(measured: Measured, options: Options) -> Findings:

@@ -17,8 +17,9 @@ from expunge.training.state import TrainingState
 from expunge.training.trainer import Objective
 
 # repeat: the same settings again. float32, bfloat16: another way to compute in that precision. float64: exact, next to
-# float32. chance: rounding by coin. gpu: with one. known: Gaussian noise of a known size, the control.
-Kind = Literal["repeat", "float32", "bfloat16", "float64", "chance", "gpu", "known"]
+# float32. chance: rounding by coin. gpu: with one. known: Gaussian noise of a known size, the control. record: without
+# one record, what is to be hidden.
+Kind = Literal["repeat", "float32", "bfloat16", "float64", "chance", "gpu", "known", "record"]
 PLAIN = "plain"
 CHUNK = 16
 # What an older processor would choose; ignored where there is nothing to choose.
@@ -75,7 +76,7 @@ def _bfloat16_products() -> Iterator[None]:
 
 def _without_onednn() -> AbstractContextManager[object]:
     # None: this setting is for GPUs of another maker, and torch warns about touching it.
-    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)
 
 
 def plain(
@@ -160,16 +161,33 @@ def _with_noise(s: float, seed: int) -> Objective:
     return gradient
 
 
+def _without(record: int) -> Objective:
+    """The plain gradient sum of the batch without this row, whether or not it was drawn."""
+
+    def gradient(
+        model: nn.Module, state: TrainingState, x: Tensor, y: Tensor, rows: Tensor, step: int
+    ) -> tuple[Tensors, Tensor]:
+        kept = rows[rows != record]
+        if len(kept):
+            return plain(model, state, x, y, kept, step)
+        return {name: torch.zeros_like(weight) for name, weight in state.params.items()}, torch.zeros(())
+
+    return gradient
+
+
 def known_name(s: float) -> str:
     """What the control with noise of deviation `s` is called."""
     return f"known noise {s:g}"
 
 
-def arithmetics(convolutions: bool, seed: int, known: Sequence[float] = ()) -> dict[str, Arithmetic]:
+def arithmetics(
+    convolutions: bool, seed: int, known: Sequence[float] = (), left_out: Mapping[str, int] | None = None
+) -> dict[str, Arithmetic]:
     """All ways by name, the plain one first.
 
     Args:
-        convolutions: the model has some. seed: of what is random by intent. known: s of the controls.
+        convolutions: the model has some. seed: of what is random by intent. known: s of the controls. left_out: rows
+            of training records, by the name of the run without each.
     """
     float32: Kind = "float32"
     bfloat16: Kind = "bfloat16"
@@ -192,6 +210,7 @@ def arithmetics(convolutions: bool, seed: int, known: Sequence[float] = ()) -> d
         Arithmetic("bfloat16 by coin", "chance", plain, grid=torch.bfloat16, store=_coin_store(seed)),
         Arithmetic("float64", "float64", plain, dtype=torch.float64),
         *(Arithmetic(known_name(s), "known", _with_noise(s, seed)) for s in known),
+        *(Arithmetic(name, "record", _without(row)) for name, row in (left_out or {}).items()),
     ]
     if convolutions:
         ways.insert(7, Arithmetic("channels last", float32, channels_last))

@@ -1,7 +1,8 @@
-"""Which known noise parts runs as far as their arithmetic did? Runs with Gaussian noise of many sizes, beside one without.
+"""Which known noise parts runs as far as their arithmetic did?
 
-All in float64, whose own rounding is far below what is injected, and as one stack of models that see the same batches.
-Members of one draw have the same noise, scaled, so that the curve over sizes is smooth where training is.
+Runs with Gaussian noise of many sizes beside one without, all in float64, whose own rounding is far below what is
+injected, and as one stack of models that see the same batches. Members of one draw have the same noise, scaled, so that
+the curve over sizes is smooth where training is.
 """
 
 from __future__ import annotations
@@ -118,13 +119,14 @@ def equivalent(divergence: Array, scales: Array, curve: Array) -> float:
 
 
 def growth(divergence: Array, looks: Array) -> float:
-    """Rate per step at which the logarithm of a kick's distance grows, least squares over the looks. Inf: it blew up."""
+    """Rate per step at which the logarithm of a kick's distance grows, by least squares."""
     return float(np.polyfit(looks, np.log(divergence), 1)[0])
 
 
-def proportionality(scales: Array, last: Array) -> float:
-    """Slope of log divergence over log s: 1 where distance is proportional to noise, 0 where it does not depend on it."""
-    return float(np.polyfit(np.log10(scales), np.log10(last), 1)[0])
+def excess_over_proportion(scales: Array, divergence: Array) -> float:
+    """By how many decades the distance over s exceeds that of the smallest s, at most; 0: always in proportion."""
+    share = np.log10(divergence / scales)
+    return float((share - share[np.argmin(scales)]).max())
 
 
 def _parts(state: TrainingState) -> tuple[dict[str, Tensor], ...]:

@@ -12,7 +12,7 @@ from expunge.privacy.implicit import assumed_noise_scale
 from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.findings import Estimate, over_seeds
 from expunge.reproduction.noise_arithmetic import Kind, known_name
-from expunge.reproduction.noise_calibration import equivalent, growth, proportionality
+from expunge.reproduction.noise_calibration import equivalent, excess_over_proportion, growth
 from expunge.reproduction.noise_character import MEASURES
 from expunge.reproduction.noise_worth import losses_at, median_loss, needed_noise
 from expunge.reproduction.originals import R0, Original
@@ -32,7 +32,8 @@ class Measured:
     """One data set's measurements; the first axis of every array is the original.
 
     Attributes:
-        looks: steps, [looks]. kinds, ways: by name; each way's divergence [K, looks], weights and sums [K, c], same [K].
+        looks: steps, [looks]. kinds, ways: by name; of each way divergence [K, looks], weights and sums
+            [K, c], same [K].
         seeds: divergence with other batches, and with another start too, [K, 2, looks].
         measures: of the examined ways, [K, points, 6]. batch_s: [K, points].
         injected: scales [K, k], divergence [K, k, draws, looks], accuracy [K, k, draws], noiseless [K],
@@ -93,10 +94,10 @@ class Found:
 def estimates(measured: Measured, known: Sequence[float], nats: Sequence[float]) -> Found:
     """All estimates of one data set."""
     found = Found({}, {})
-    needed = {each: measured.each(lambda own, _, each=each: needed_noise(own, each), np.zeros(len(measured.originals)))
-              for each in nats}  # fmt: skip
-    for name in measured.kinds:
-        _of_way(measured, name, found)
+    needed = {each: np.array([needed_noise(own, each) for own in measured.originals]) for each in nats}
+    for name, kind in measured.kinds.items():
+        if kind != "record":
+            _of_way(measured, name, found)
     for kind in JUDGED:
         _of_kind(measured, kind, found, nats, needed)
     _controls(measured, known, found)
@@ -151,9 +152,11 @@ def _of_kind(
     else:
         found.without[f"{kind}: distance between both measures"] = "no way of this kind differs at the checkpoints"
     final = np.max([measured.ways[name]["divergence"][:, -1] for name in names], axis=0)
-    found.numbers[f"{kind}: log10 share of the distance of other batches"] = over_seeds(
+    found.numbers[f"{kind}: log10 distance over that of other batches"] = over_seeds(
         np.log10(final / measured.seeds[:, 0, -1])
     )
+    record = np.exp(np.log([measured.ways[name]["divergence"][:, -1] for name in measured.of_kind("record")]).mean(0))
+    found.numbers[f"{kind}: log10 distance over that of leaving out a record"] = over_seeds(np.log10(final / record))
 
 
 def _rank_agreement(original: Original, s: float) -> float:
@@ -167,9 +170,7 @@ def _controls(measured: Measured, known: Sequence[float], found: Found) -> None:
     found.numbers["repeats that differ"] = over_seeds(
         np.sum([~measured.ways[name]["same"] for name in repeats], axis=0)
     )
-    errors = [
-        measured.over_the_run(measured.ways[known_name(s)]["divergence"]) - np.log10(s) for s in known
-    ]
+    errors = [measured.over_the_run(measured.ways[known_name(s)]["divergence"]) - np.log10(s) for s in known]
     for s, error in zip(known, errors, strict=True):
         found.numbers[f"{known_name(s)}: error of log10 s over the run"] = over_seeds(error, "decades")
     found.numbers["known noise: distance from the truth"] = over_seeds(np.mean(np.abs(errors), axis=0), "decades")
@@ -189,10 +190,10 @@ def _dynamics(measured: Measured, found: Found) -> None:
     plain, without = [], []
     for k in range(len(measured.originals)):
         inside = (scales[k] >= smooth_scales[k].min() * 0.99) & (scales[k] <= smooth_scales[k].max() * 1.01)
-        plain.append(proportionality(scales[k][inside], np.exp(np.log(last[k][inside]).mean(axis=1))))
-        without.append(proportionality(smooth_scales[k], smooth[k]))
-    found.numbers["proportionality"] = over_seeds(plain)
-    found.numbers["proportionality without kinks"] = over_seeds(without)
+        plain.append(excess_over_proportion(scales[k][inside], np.exp(np.log(last[k][inside]).mean(axis=1))))
+        without.append(excess_over_proportion(smooth_scales[k], smooth[k]))
+    found.numbers["excess over proportion"] = over_seeds(plain, "decades")
+    found.numbers["excess over proportion without kinks"] = over_seeds(without, "decades")
 
 
 def _character(measured: Measured, found: Found) -> None:

@@ -18,7 +18,7 @@ from expunge.models import build_model
 from expunge.reproduction.noise_arithmetic import PLAIN, Arithmetic, plain
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World
-from expunge.training import Trajectory, TrainingConfig
+from expunge.training import TrainingConfig, Trajectory
 from expunge.training.randomness import derived_seed
 from expunge.training.schedule import learning_rate
 from expunge.training.state import TrainingState
