@@ -86,7 +86,8 @@ def converted(divergence: Array, scales: Array, curve: Array) -> tuple[Array, Ar
 
     Between injected sizes log s is interpolated on log divergence; below the smallest they are taken as proportional,
     as they are where training is smooth, and above the largest the largest is all that can be said. What a look says
-    is the slope of log divergence over log s there, 1 at most: where any noise parts runs equally far, nothing.
+    is the squared slope of log divergence over log s there, 1 at most, for the error of log s is that of log divergence
+    over the slope: where any noise parts runs equally far, nothing.
 
     Args:
         divergence: [looks], above 0. scales: s injected, [k], increasing. curve: divergences at them, [k, looks].
@@ -97,9 +98,9 @@ def converted(divergence: Array, scales: Array, curve: Array) -> tuple[Array, Ar
         # More noise never means a smaller distance, except by chance.
         heights = np.maximum.accumulate(np.log10(curve[:, look]))
         slopes = np.diff(heights) / np.diff(sizes)
-        place = int(np.searchsorted(heights, at))
+        place = int(np.searchsorted(heights, at, side="right"))
         result[look] = np.interp(at, heights, sizes) if place else sizes[0] + at - heights[0]
-        weight[look] = np.clip(slopes[place - 1], 0.0, 1.0) if 0 < place < len(sizes) else float(place == 0)
+        weight[look] = np.clip(slopes[place - 1], 0.0, 1.0) ** 2 if 0 < place < len(sizes) else float(place == 0)
     return result, weight
 
 
