@@ -75,6 +75,11 @@ def _check(world: World) -> None:
             f"{world.name}: this scenario is about plain SGD, and its training adds noise.",
             f"Set worlds.{world.name}.training.noise to {{convention: implicit}}.",
         )
+    if world.device != "cpu":
+        raise UsageError(
+            f"{world.name}: runs are compared with one of a single CPU thread, not with one of {world.device}.",
+            f"Set worlds.{world.name}.device to cpu; a GPU, where there is one, is measured beside it.",
+        )
     if uses_batch_statistics(build_model(world.spec)):
         raise UsageError(f"{world.name}: BatchNorm has state besides the weights.", "Use model.options.norm: group.")
 

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 Numbers = dict[str, Estimate]
 # Kinds whose largest is looked for: what could be taken for noise.
 JUDGED: tuple[Kind, ...] = ("float32", "bfloat16", "chance")
+# Estimated of every way.
+OF_A_WAY = ("log10 s in one step", "log10 s of the gradient in one step", "log10 s over the run", "log10 median loss")
 # A kick's growth is fitted from here on: before, it turns into the directions that grow.
 SETTLED = 0.1
 
@@ -115,7 +117,7 @@ def _of_way(measured: Measured, name: str, found: Found) -> None:
     if not measured.parted(name):
         equal = int(measured.ways[name]["same"].sum())
         why = f"its runs equal the others bit for bit for {equal} of {len(measured.originals)} originals, so s is 0"
-        for figure in ("log10 s in one step", "log10 s over the run", "log10 median loss"):
+        for figure in OF_A_WAY:
             found.without[f"{name}: {figure}"] = why
         return
     run = measured.over_the_run(measured.ways[name]["divergence"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from expunge.reproduction.findings import Cell, Figure, Findings, Series, Table, over_seeds
 from expunge.reproduction.noise_character import MEASURES
-from expunge.reproduction.noise_estimates import JUDGED, Found, Measured
+from expunge.reproduction.noise_estimates import JUDGED, OF_A_WAY, Found, Measured
 from expunge.reproduction.noise_words import sentences, stated
 
 KINDS = {
@@ -33,27 +33,31 @@ def report(measured: Measured, found: Found, nats: Sequence[float]) -> Findings:
 
 def _ways(measured: Measured, found: Found, nats: Sequence[float]) -> Table:
     prefix, count = measured.world.name, len(measured.originals)
-    figures = (
-        "log10 s in one step", "log10 s of the gradient in one step", "log10 s over the run", "log10 median loss",
-    )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for name, kind in measured.kinds.items():
         way = measured.ways[name]
         last = way["divergence"][:, -1]
         far = float(np.exp(np.log(last).mean())) if (last > 0).all() else float(last.mean())
-        cells = [None if kind == "record" else stated(found, f"{prefix}: {name}: {figure}") for figure in figures]
+        cells = [_cell(found, f"{prefix}: {name}: {figure}") for figure in OF_A_WAY]
         rows.append((name, KINDS[kind], f"{int(way['same'].sum())} of {count}", f"{far:.2g}", *cells))
     for place, name in enumerate(("other batches", "other start and batches")):
         far = float(np.exp(np.log(measured.seeds[:, place, -1]).mean()))
         rows.append((name, "another seed", f"0 of {count}", f"{far:.2g}", None, None, None, None))
     return Table(
         title=f"{prefix}: runs that differ in their arithmetic alone, and by their seed",
-        heads=("way", "kind", "equal bit for bit", "distance at the end", *figures),
+        heads=("way", "kind", "equal bit for bit", "distance at the end", *OF_A_WAY),
         rows=tuple(rows),
         note="Distance: root mean square over the weights, geometric mean over originals. s: deviation per coordinate"
-        " of Gaussian noise on the sum of a batch's gradients. Intervals: 95 %, over originals. Loss: of the median"
+        " of Gaussian noise on the sum of a batch's gradients; none: no difference. Intervals: 95 %, over originals. Loss: of the median"
         f" record at order 8, if the larger s were that of Gaussian noise; {nats[0]:g} nats are {np.log10(nats[0]):g}.",
     )
+
+
+def _cell(found: Found, name: str) -> Cell:
+    """A number, "none" where there is no difference, nothing where it was not asked."""
+    if name in found.numbers:
+        return stated(found, name)
+    return "none" if name in found.without else None
 
 
 def _character(measured: Measured, found: Found) -> Table:

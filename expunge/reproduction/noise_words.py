@@ -129,11 +129,13 @@ def _what_it_is(measured: Measured, found: Found) -> str:
             f" {stated(found, f'{prefix}: {name}: seen through')} of the records have a part of their gradient, and"
             f" noise that is zero there hides nothing of it), has an excess kurtosis of"
             f" {stated(found, f'{prefix}: {name}: kurtosis')}, and along a record's gradient its mean square is"
-            f" {stated(found, f'{prefix}: {name}: along')} times that per weight"
+            f" {stated(found, f'{prefix}: {name}: along')} times that per weight (by so much would"
+            " the loss be smaller, were it counted there)"
         )
     return (
-        "What the analysis asks of noise and rounding error is not: random (given the settings it is a function of the"
-        " weights and the batch, the record in question included), and of one size in all directions. "
+        "The analysis asks for noise that is drawn at random, independent of the records, and of one size in all"
+        " directions. Rounding error is a function of the weights and of the batch, the record in question included, as"
+        " far as repeats agree. "
         + "; ".join(parts)
         + f". For contrast, drawing the batch spreads the sum of its gradients by log10 s ="
         f" {stated(found, f'{prefix}: batch sampling: log10 s')}; that spread is made of the records' own gradients,"

@@ -59,6 +59,12 @@ def test_training_with_noise_is_refused(tmp_path: Path) -> None:
         find_scenario(config.scenario)(config, Work(tmp_path, "test", {}))
 
 
+def test_a_gpu_is_no_reference(tmp_path: Path) -> None:
+    config = _quick("worlds.digits.device=cuda")
+    with pytest.raises(UsageError, match="single CPU thread"):
+        find_scenario(config.scenario)(config, Work(tmp_path, "test", {}))
+
+
 def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
     config = _quick("options.drawss=2")
     with pytest.raises(UsageError, match="drawss"):
