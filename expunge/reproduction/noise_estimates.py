@@ -25,6 +25,8 @@ Numbers = dict[str, Estimate]
 JUDGED: tuple[Kind, ...] = ("float32", "bfloat16", "chance")
 # Estimated of every way.
 OF_A_WAY = ("log10 s in one step", "log10 s of the gradient in one step", "log10 s over the run", "log10 median loss")
+BOTH_MEASURES = "distance between both measures"
+OVER_A_RECORD = "log10 distance over that of leaving out a record"
 # A kick's growth is fitted from here on: before, it turns into the directions that grow.
 SETTLED = 0.1
 
@@ -116,7 +118,7 @@ def estimates(measured: Measured, known: Sequence[float], nats: Sequence[float])
 def _of_way(measured: Measured, name: str, found: Found) -> None:
     if not measured.parted(name):
         equal = int(measured.ways[name]["same"].sum())
-        why = f"its runs equal the others bit for bit for {equal} of {len(measured.originals)} originals, so s is 0"
+        why = f"its runs equal the others bit for bit for {equal} of {len(measured.originals)} originals, whose s is 0"
         for figure in OF_A_WAY:
             found.without[f"{name}: {figure}"] = why
         return
@@ -138,7 +140,7 @@ def _of_kind(
     """The most that any way of a kind gives, by either measure: the largest of several is an overestimate."""
     names = [name for name in measured.of_kind(kind) if measured.parted(name)]
     if not names:
-        for figure in ("log10 s", "log10 median loss", "rank agreement", "distance between both measures"):
+        for figure in ("log10 s", "log10 median loss", "rank agreement", BOTH_MEASURES, OVER_A_RECORD):
             found.without[f"{kind}: {figure}"] = "no way of this kind differs from the plain one: s is 0"
         return
     largest = np.max([measured.generous(name) for name in names], axis=0)
@@ -150,15 +152,18 @@ def _of_kind(
     apart = [measured.over_the_run(measured.ways[name]["divergence"]) - measured.in_one_step(name) for name in names]
     seen = [np.abs(each) for each in apart if np.isfinite(each).all()]
     if seen:
-        found.numbers[f"{kind}: distance between both measures"] = over_seeds(np.mean(seen, axis=0), "decades")
+        found.numbers[f"{kind}: {BOTH_MEASURES}"] = over_seeds(np.mean(seen, axis=0), "decades")
     else:
-        found.without[f"{kind}: distance between both measures"] = "no way of this kind differs at the checkpoints"
+        found.without[f"{kind}: {BOTH_MEASURES}"] = "no way of this kind differs at the checkpoints"
     final = np.max([measured.ways[name]["divergence"][:, -1] for name in names], axis=0)
     found.numbers[f"{kind}: log10 distance over that of other batches"] = over_seeds(
         np.log10(final / measured.seeds[:, 0, -1])
     )
-    record = np.exp(np.log([measured.ways[name]["divergence"][:, -1] for name in measured.of_kind("record")]).mean(0))
-    found.numbers[f"{kind}: log10 distance over that of leaving out a record"] = over_seeds(np.log10(final / record))
+    record = np.mean([measured.ways[name]["divergence"][:, -1] for name in measured.of_kind("record")], axis=0)
+    if (record > 0).all():
+        found.numbers[f"{kind}: {OVER_A_RECORD}"] = over_seeds(np.log10(final / record))
+    else:
+        found.without[f"{kind}: {OVER_A_RECORD}"] = "the records left out were in no batch"
 
 
 def _rank_agreement(original: Original, s: float) -> float:

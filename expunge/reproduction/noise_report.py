@@ -48,7 +48,8 @@ def _ways(measured: Measured, found: Found, nats: Sequence[float]) -> Table:
         heads=("way", "kind", "equal bit for bit", "distance at the end", *OF_A_WAY),
         rows=tuple(rows),
         note="Distance: root mean square over the weights, geometric mean over originals. s: deviation per coordinate"
-        " of Gaussian noise on the sum of a batch's gradients; none: no difference. Intervals: 95 %, over originals. Loss: of the median"
+        " of Gaussian noise on the sum of a batch's gradients; none: no difference. Intervals: 95 %, over"
+        " originals. Loss: of the median"
         f" record at order 8, if the larger s were that of Gaussian noise; {nats[0]:g} nats are {np.log10(nats[0]):g}.",
     )
 

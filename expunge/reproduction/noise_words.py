@@ -8,7 +8,7 @@ import torch
 
 from expunge.reproduction.findings import Estimate
 from expunge.reproduction.noise_arithmetic import Kind
-from expunge.reproduction.noise_estimates import JUDGED, Found, Measured
+from expunge.reproduction.noise_estimates import JUDGED, OVER_A_RECORD, Found, Measured
 
 PRECISIONS: dict[Kind, str] = {
     "float32": "float32", "bfloat16": "bfloat16", "chance": "weights rounded to bfloat16 by coin",
@@ -24,6 +24,10 @@ def stated(found: Found, name: str) -> str:
 def _number(estimate: Estimate) -> str:
     low, high = estimate.interval()
     return f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _nats(count: float) -> str:
+    return f"{count:g} nat{'' if count == 1 else 's'}"
 
 
 def sentences(measured: Measured, found: Found, nats: Sequence[float]) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ def _how_large(measured: Measured, found: Found) -> str:
         if size is None:
             parts.append(f"none for {PRECISIONS[kind]}, where no run differs")
         else:
-            share = stated(found, f"{prefix}: {kind}: log10 distance over that of leaving out a record")
+            share = stated(found, f"{prefix}: {kind}: {OVER_A_RECORD}")
             parts.append(
                 f"{_number(size)} for {PRECISIONS[kind]} (log10 of its distance at the end over that of leaving out"
                 f" a record: {share})"
@@ -95,7 +99,7 @@ def _what_it_is_worth(measured: Measured, found: Found, nats: Sequence[float]) -
             for kind in JUDGED if (name := f"{prefix}: {kind}: log10 gap to {each:g} nats") in found.numbers
         ]  # fmt: skip
         text += (
-            f" A loss of {each:g} nats needs log10 s = {stated(found, f'{prefix}: noise for {each:g} nats: log10 s')}"
+            f" A loss of {_nats(each)} needs log10 s = {stated(found, f'{prefix}: noise for {each:g} nats: log10 s')}"
             + (f", {', '.join(gaps)}" if gaps else "")
             + "; noise of that size took"
             f" {stated(found, f'{prefix}: noise for {each:g} nats: accuracy lost')} of held-out accuracy"
@@ -157,7 +161,7 @@ def _answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
         least = min(gaps.values(), key=lambda gap: gap.value)
         text += (
             f"no; even counted as Gaussian noise, the nondeterminism measured here is too small for a loss of"
-            f" {wanted:g} nats, by {_number(least)} decades of s where it is largest."
+            f" {_nats(wanted)}, by {_number(least)} decades of s where it is largest."
         )
     elif enough:
         text += (

@@ -84,7 +84,7 @@ def test_the_quick_form_measures_all_that_the_rules_ask_for(tmp_path: Path) -> N
     assert {verdict.verdict for verdict in conclude(config.rules, found, complete=False)} == {"undecided"}
     for world in config.worlds:
         assert found.estimates[f"{world}: repeats that differ"].value == 0  # the null
-        assert "is 0" in found.not_estimable[f"{world}: same again: log10 s over the run"]
+        assert "s is 0" in found.not_estimable[f"{world}: same again: log10 s over the run"]
         assert found.estimates[f"{world}: float32: log10 s"].value < -4
         assert found.estimates[f"{world}: float32: log10 median loss"].value > 6
         # noise of known size, in one step: exactly what was put in
