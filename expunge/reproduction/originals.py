@@ -71,11 +71,12 @@ def mean_rank(originals: tuple[Original, ...]) -> Array:
     return ranks
 
 
-def label_matched(world: World, forget: Rows, seed: int) -> Rows:
-    """As many records of each label at random, none of the set: the null of METHOD section 9."""
+def label_matched(world: World, forget: Rows, seed: int, exclude: Rows | None = None) -> Rows:
+    """As many records of each label at random, none of the set or of `exclude`: the null of METHOD section 9."""
     rng = np.random.default_rng(seed)
     targets = world.train.targets
     free = np.setdiff1d(np.arange(len(targets)), forget)
+    free = free if exclude is None else np.setdiff1d(free, exclude)
     chosen = [
         rng.choice(free[targets[free] == label], count, replace=False)
         for label, count in zip(*np.unique(targets[forget], return_counts=True), strict=True)
