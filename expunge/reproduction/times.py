@@ -71,14 +71,21 @@ class Energies:
         """S_o/m of these runs, the originals' distance from the oracles per record; unbiased, so it may be below 0."""
         return float(_over_pairs(self.original[runs], self.original[runs]))
 
+    def cross(self, runs: Index) -> Array:
+        """C/m at each look, [L]: what is left along the originals' displacement, per record."""
+        return _over_pairs(self.unlearned[runs], self.original[runs][:, None, :])
+
+    def energy_left(self, runs: Index) -> Array:
+        """S_u/m at each look, [L]: the unlearned models' distance from the oracles per record, whatever way."""
+        return _over_pairs(self.unlearned[runs], self.unlearned[runs])
+
     def influence(self, runs: Index) -> Array:
         """C/S_o at each look, [L]: 1 untouched, 0 forgotten."""
-        shifted = self.original[runs][:, None, :]
-        return _over_pairs(self.unlearned[runs], shifted) / self.energy(runs)
+        return self.cross(runs) / self.energy(runs)
 
     def excess(self, runs: Index) -> Array:
         """S_u/S_o at each look, [L]: 1 untouched, 0 forgotten; counts any distance from the oracles."""
-        return _over_pairs(self.unlearned[runs], self.unlearned[runs]) / self.energy(runs)
+        return self.energy_left(runs) / self.energy(runs)
 
 
 def _over_pairs(a: Array, b: Array) -> Array:
