@@ -121,7 +121,9 @@ def estimator_check(world: World, original: Original, own: GroupSet, checkpoints
     order = int(original.losses.order)
     leading = order / 2 * q[used] ** 2 * grams.sum(axis=(1, 2)).clip(min=0) / s[used] ** 2
     found = [
-        set_step_loss(gram, float(s[c]), float(q[c]), order, draws=draws, seed=(world.seed_of("draws", own.name), int(c)))
+        set_step_loss(
+            gram, float(s[c]), float(q[c]), order, draws=draws, seed=(world.seed_of("draws", own.name), int(c))
+        )
         for gram, c in zip(grams, used, strict=True)
     ]
     return {
