@@ -15,6 +15,7 @@ from expunge.reproduction.group_predictors import PREDICTORS
 from expunge.reproduction.group_sets import KINDS, Kind
 
 Array = NDArray[np.float64]
+_NULL = "random or label-matched (null)"
 _AXES = {"set-level": "set-level loss, norm of the sum (nats)", "mean": "mean of the records' losses (nats)"}
 
 
@@ -63,8 +64,8 @@ def _sets(own: Measured) -> Table:
         title=f"{own.name}: groups of {size} records, hardest first",
         heads=("group", "kind", *PREDICTORS, "S_o/m", "S_u/m left", "steps to unlearn"), rows=tuple(rows),
         note=f"Losses in nats at order {own.order:g}, means over {own.seeds} originals. S_u/m is that after"
-        f" {own.looks[own.budget]} steps of fine-tuning; steps to unlearn are those until both distances stay within"
-        f" {own.margin:g} of the oracles' variance a record.",
+        f" {own.looks[own.budget]} steps of fine-tuning; steps to unlearn are those until S_u/m stays within"
+        f" {own.margin:g}.",
     )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _figure(own: Measured, target: str, predictor: str) -> Figure:
         if not at:
             continue
         series.append(Series(
-            name="random or label-matched (null)" if kind == "null" else kind, kind="null" if kind == "null" else "points",
+            name=_NULL if kind == "null" else kind, kind="null" if kind == "null" else "points",
             x=_picked(x, at), y=_picked(y, at), names=tuple(own.sets[k].name for k in at),
             low=_picked(low, at) if target == ENERGY else (), high=_picked(high, at) if target == ENERGY else (),
             censored=tuple(bool(censored[k]) for k in at) if censored.any() else (),

@@ -94,7 +94,7 @@ def classic_bound(original: Original, own: GroupSet) -> float:
     """3^c max_x P(x, 2^c a), with 2^c >= m: what group privacy makes of the records' losses; nats at order a.
 
     Source: Mironov 2017 (arXiv 1702.07476), Proposition 2: where a mechanism is (b, e)-RDP and b >= 2^(c+1), groups of
-    2^c have (b / 2^c, 3^c e). It speaks of a loss that holds for every record of every data set; the largest loss of the
+    2^c have (b / 2^c, 3^c e). It speaks of a loss that holds for every record of every data set; the largest of the
     set's own records at the model at hand stands for it here, which is less.
     """
     s, q, steps, total = noise(original)

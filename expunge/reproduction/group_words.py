@@ -1,4 +1,4 @@
-"""What do the numbers of the groups say, in sentences? What was measured, what came out, what would change the answer."""
+"""What do the numbers of the groups say, in sentences? What was measured, what came out, what would change it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from expunge.privacy.rank_correlation import spearman
+from expunge.reproduction.config import FEWEST_ORIGINALS
 from expunge.reproduction.findings import Estimate, Findings
 from expunge.reproduction.group_estimates import (
     DIFFERENCES,
@@ -159,19 +160,22 @@ def _verdict(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
         by_world.append(f"{own.name}: {'; '.join(told)}; set-level less classic bound {_told(classic)}")
     return (
         "Answer to open question 1, for groups of equal size. Spearman's correlation with the energy that the originals"
-        f" remember, set-level loss (norm of the sum) less mean loss, and 95 % intervals over originals: {'. '.join(by_world)}."
+        " remember, set-level loss (norm of the sum) less mean loss, and 95 % intervals over originals:"
+        f" {'. '.join(by_world)}."
     )
 
 
 def _reading(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not estimable"
+    if estimate.seeds < FEWEST_ORIGINALS:
+        return "too few originals for a claim"
     low, high = estimate.interval()
     if low > LEAST:
         return f"the set-level loss predicts better by more than {LEAST:g}"
     if high < -LEAST:
         return f"the mean predicts better by more than {LEAST:g}"
-    if -LEAST < low and high < LEAST:
+    if low > -LEAST and high < LEAST:
         return f"they differ by less than {LEAST:g}"
     if high < LEAST:
         return f"the set-level loss is not better by {LEAST:g}"
