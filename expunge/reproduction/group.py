@@ -34,7 +34,8 @@ class Options(Strict):
     Attributes:
         sets: how many sets, and their size. planted: groups by kind. jitter: of near-copies, as a share of the
             features' deviation.
-        scouts: originals that sets are chosen with, beside those measured. oracles: of each original and set.
+        scouts: originals that sets are chosen with, beside those measured. oracles: of each original and set; one is
+            enough for energies over pairs of originals, and for the same work more originals say more.
         cap, budget: of fine-tuning, as shares of the training's steps: the longest, and the fixed one. looks: at it.
         margin: of the time to unlearn, in oracles' variances a record.
         check_checkpoints, check_draws: where and with how many draws the set-level loss is estimated by every way.
@@ -44,7 +45,7 @@ class Options(Strict):
     planted: dict[str, Planted]
     jitter: float = Field(default=0.1, ge=0)
     scouts: int = Field(default=2, gt=0)
-    oracles: int = Field(default=2, gt=1)
+    oracles: int = Field(default=1, gt=0)
     cap: float = Field(default=1.0, gt=0)
     budget: float = Field(default=0.5, gt=0)
     looks: int = Field(default=12, gt=1)
