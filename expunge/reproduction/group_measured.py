@@ -123,13 +123,10 @@ class Measured:
         return (own - other * both) / math.sqrt(scale) if scale > 0 else math.nan
 
     def log_ratio(self, figure: Callable[[Index], Array], above: str, below: str, runs: Index) -> float:
-        """ln of the sum of `figure` [sets] over the blocks' sets of kind `above`, over that of kind `below`."""
+        """ln of the mean of `figure` [sets] over sets whose names begin with `above`, over that for `below`."""
         values = figure(runs)
-        sums = [
-            sum(float(values[k]) for k, own in enumerate(self.sets) if own.kind == kind and own.block is not None)
-            for kind in (above, below)
-        ]
-        return math.log(sums[0] / sums[1]) if min(sums) > 0 else math.nan
+        means = [float(values[[own.name.startswith(start) for own in self.sets]].mean()) for start in (above, below)]
+        return math.log(means[0] / means[1]) if min(means) > 0 else math.nan
 
     def drift(self) -> tuple[float, float]:
         """Mean phi of held-out records after the last look, less the oracles'; and the oracles' deviation of it."""

@@ -15,6 +15,8 @@ from expunge.reproduction.group_predictors import PREDICTORS
 from expunge.reproduction.group_sets import KINDS, Kind
 
 Array = NDArray[np.float64]
+# Lower 95 % bound of S_o/m from which influence is a ratio that can be read (METHOD section 7).
+_ENERGY_NEEDED = 0.05
 _NULL = "random or label-matched (null)"
 _AXES = {"set-level": "set-level loss, norm of the sum (nats)", "mean": "mean of the records' losses (nats)"}
 
@@ -57,16 +59,26 @@ def _sets(own: Measured) -> Table:
         steps = f"> {times[k]:.0f}" if censored[k] else f"{times[k]:.0f}"
         rows.append((
             own.sets[k].name, own.sets[k].kind, *(_short(losses[name][k]) for name in PREDICTORS),
-            _short(energy[k]), _short(left[k]), steps,
+            _short(energy[k]), _short(left[k]), _influence(own, k), steps,
         ))  # fmt: skip
     size = len(own.sets[0].rows)
     return Table(
         title=f"{own.name}: groups of {size} records, hardest first",
-        heads=("group", "kind", *PREDICTORS, "S_o/m", "S_u/m left", "steps to unlearn"), rows=tuple(rows),
-        note=f"Losses in nats at order {own.order:g}, means over {own.seeds} originals. S_u/m is that after"
+        heads=("group", "kind", *PREDICTORS, "S_o/m", "S_u/m left", "influence left", "steps to unlearn"),
+        rows=tuple(rows),
+        note=f"Losses in nats at order {own.order:g}, means over {own.seeds} originals. S_u/m and influence"
+        f" C/S_o (only where the lower bound of S_o/m is over {_ENERGY_NEEDED:g}) are those after"
         f" {own.looks[own.budget]} steps of fine-tuning; steps to unlearn are those until S_u/m stays within"
         f" {own.margin:g}.",
     )  # fmt: skip
+
+
+def _influence(own: Measured, k: int) -> float | None:
+    """C/S_o after the fixed budget, where dividing is allowed (METHOD section 7)."""
+    each = own.energies[k]
+    if not jackknife(each.energy, own.seeds).interval(0.9)[0] > _ENERGY_NEEDED:
+        return None
+    return _short(float(each.influence(np.arange(own.seeds))[own.budget]))
 
 
 def _short(value: float) -> float:

@@ -11,6 +11,7 @@ from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.config import FEWEST_ORIGINALS
 from expunge.reproduction.findings import Estimate, Findings
 from expunge.reproduction.group_estimates import (
+    CONTRASTS,
     DIFFERENCES,
     SCOPES,
     difference_name,
@@ -29,7 +30,7 @@ LEAST = 0.1
 def world_words(own: Measured, found: Mapping[str, Estimate], missing: Mapping[str, str]) -> tuple[str, ...]:
     """The paragraphs of one world."""
     return (
-        _what(own), _correlations(own, found), _time(own, found, missing), _same_mean(own, found), _estimators(own),
+        _what(own), _correlations(own, found), _time(own, found, missing), _compared(own, found), _estimators(own),
     )  # fmt: skip
 
 
@@ -90,21 +91,19 @@ def _time(own: Measured, found: Mapping[str, Estimate], missing: Mapping[str, st
     )
 
 
-def _same_mean(own: Measured, found: Mapping[str, Estimate]) -> str:
+def _compared(own: Measured, found: Mapping[str, Estimate]) -> str:
     parts = []
-    for above, below in (("aligned", "cancelling"), ("one class", "ordinary")):
+    for above, below in CONTRASTS:
         numbers = {
             figure: found.get(ratio_name(own.name, figure, above, below))
             for figure in ("mean loss", "set-level loss", ENERGY, LEFT)
         }
-        text = ", ".join(f"{figure} {_factor(estimate)}" for figure, estimate in numbers.items())
-        memory, loss = numbers[ENERGY], numbers["set-level loss"]
-        if memory is not None and loss is not None and loss.value > 0:
-            text += f"; energy goes as the set-level loss to the power {memory.value / loss.value:.2f}"
-        parts.append(f"{above} over {below} sets: {text}")
+        parts.append(
+            f"{above} over {below}: " + ", ".join(f"{figure} {_factor(number)}" for figure, number in numbers.items())
+        )
     return (
-        f"{own.name}, blocks of the same mean loss, as factors: {'. '.join(parts)}. (Power 1: difficulty is the"
-        " set-level loss; 0: it follows the mean alone.)"
+        f"{own.name}, kinds of groups against each other, as factors (aligned and cancelling, and one class and"
+        f" ordinary, are chosen to have the same mean loss): {'; '.join(parts)}."
     )
 
 

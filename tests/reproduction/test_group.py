@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -209,18 +210,20 @@ def test_estimators_agree_below_full_batch(
 
 
 PATTERN: tuple[Kind, ...] = ("aligned", "cancelling", "ordinary", "one class")
+PLANTED: tuple[str, ...] = ("duplicates, wrong label", "wrong labels")
 
 
-def made_up(power: float, seed: int = 0, seeds: int = 6, rate: float = 0.3) -> Measured:
+def made_up(power: float, seed: int = 0, seeds: int = 6, rate: float = 0.1) -> Measured:
     """Four blocks; energy is mean loss times (set-level loss over mean loss)^power, and decays by looks."""
     rng = np.random.default_rng(seed)
     records, oracles = 400, 3
     looks = np.array([0, 10, 20, 40])
     sets, mean, level, curves, checks = [], [], [], [], []
     for block in range(4):
-        for kind, alignment in zip(PATTERN, (8.0, 0.125, 1.0, 8.0), strict=True):
+        for name, alignment in zip((*PATTERN, *PLANTED), (8.0, 0.125, 1.0, 8.0, 8.0, 1.0), strict=True):
+            kind = next(each for each in get_args(Kind) if name.startswith(each))
             size = 2.0 ** (block - 1)
-            sets.append(GroupSet(f"{kind} {block}", kind, np.arange(records), block))
+            sets.append(GroupSet(f"{name} {block}", kind, np.arange(records), block))
             mean.append(size * rng.uniform(0.99, 1.01))
             level.append(size * alignment * rng.uniform(0.99, 1.01))
             shift = math.sqrt(4 * size * alignment**power) * rng.choice([-1, 1], records)
@@ -266,7 +269,7 @@ def test_a_planted_effect_is_found_and_a_null_is_not(by_sum: Measured, by_mean: 
     assert found[ratio].value == pytest.approx(math.log(64), abs=0.3) and found[ratio].interval()[0] > 0.405
     assert other[ratio].interval()[0] < 0 < other[ratio].interval()[1]
     assert found[ratio_name("w", "mean loss", "aligned", "cancelling")].value == pytest.approx(0, abs=0.05)
-    assert set(without_each_kind(by_sum, "set-level", "mean", ENERGY)) == set(PATTERN)
+    assert set(without_each_kind(by_sum, "set-level", "mean", ENERGY)) == {*PATTERN, "duplicates", "wrong labels"}
 
 
 def test_time_follows_what_there_is_to_forget(by_sum: Measured) -> None:
@@ -275,7 +278,7 @@ def test_time_follows_what_there_is_to_forget(by_sum: Measured) -> None:
     assert not times.censored.any() and set(times.steps) <= {0.0, 10.0, 20.0, 40.0}
     hard, easy = np.argmax(by_sum.difficulty(ENERGY, runs)), np.argmin(by_sum.difficulty(ENERGY, runs))
     assert times.steps[hard] > times.steps[easy]
-    assert by_sum.difficulty(LEFT, runs)[hard] < by_sum.difficulty(ENERGY, runs)[hard] / 10
+    assert by_sum.difficulty(LEFT, runs)[hard] < by_sum.difficulty(ENERGY, runs)[hard] / 5
     found, _ = all_estimates(by_sum)
     assert found[spearman_name("w", "set-level", TIME)].value > 0.8
 
@@ -293,7 +296,7 @@ def test_pages_and_words_come_from_the_numbers(by_sum: Measured, by_mean: Measur
         told = answer([own], Findings(estimates=found, not_estimable=missing))
         assert reading in told[0] and "without the" in told[1]
         assert all("nan" not in paragraph for paragraph in world_words(own, found, missing))
-        assert len(tables(own, found)[1].rows) == 16
+        assert len(tables(own, found)[1].rows) == 24
     drawn = figures(by_sum)
     assert len(drawn) == 4 and [series.y for series in drawn[0].series] == [series.y for series in drawn[1].series]
     ways = bounds_by_kind(by_sum)["aligned"]
