@@ -241,9 +241,19 @@ def test_what_does_not_fit_is_refused(table: RecordTable) -> None:
     with pytest.raises(UsageError, match="to step 26 of 25"):
         train_stacked(spec, table, config(), jobs, 0.1, until=26)
     with pytest.raises(UsageError, match="batch_size"):
-        train_stacked(spec, table, config(batch_size=140), jobs, 0.1)
+        train_stacked(spec, table, config(batch_size=140), jobs, 140 / 120)
     with pytest.raises(TrainingDiverged):
         train_stacked(spec, table, config(learning_rate=1e30, steps=40), jobs, 0.1)
+
+
+def test_an_original_at_full_batch_has_oracles(table: RecordTable, tmp_path: Path) -> None:
+    """They have fewer records than the original's batch, all of them in every batch, and divide by its size."""
+    full = config(batch_size=240, steps=4)
+    jobs = [StackedJob(3, np.arange(200))]
+    stack = train_stacked(spec_of(table), table, full, jobs, 1.0)
+    assert_alone(stack, spec_of(table), table, full, jobs, 1.0, tmp_path)
+    half = train_stacked(spec_of(table), table, config(batch_size=120, steps=4), jobs, 1.0)
+    assert any((a != b).any() for a, b in zip(stack.state.params.values(), half.state.params.values(), strict=True))
 
 
 def test_two_seeds_are_two_models(table: RecordTable) -> None:
