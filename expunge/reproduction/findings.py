@@ -16,8 +16,8 @@ from expunge.unlearning.plan import Document
 Array = NDArray[np.float64]
 LEVEL = 0.95
 Cell = str | float | int | None
-# points: one mark a value. line: joined. null: what chance does (label-matched random sets, or no effect), greyed.
-Kind = Literal["points", "line", "null"]
+# points: one mark a value. line: joined. null, null line: what chance does (label-matched random sets), in grey.
+Kind = Literal["points", "line", "null", "null line"]
 
 
 class Estimate(Document):
