@@ -16,12 +16,13 @@ from expunge.reproduction.world import World
 from expunge.unlearning.pilots import Way
 
 Array = NDArray[np.float64]
-PLANNER, BEST, REWIND, TUNING = "planner", "best fixed", "plain rewind", "fine-tuning"
-SHUFFLED, NORM, GATED = "shuffled planner", "gradient norm planner", "keep or one way"
+PLANNER, ALLOCATION, GATED = "planner", "allocation", "keep or one way"
+BEST, REWIND, TUNING = "best fixed", "plain rewind", "fine-tuning"
+SHUFFLED, BY_CHANCE, BY_NORM = "shuffled planner", "shuffled allocation", "gradient norm allocation"
 ORIGINAL, RETRAINED = "original", "retraining"
 # Those that spend a budget, and which of them are run on the label-matched random sets too.
-SPENDING = (PLANNER, BEST, REWIND, TUNING, SHUFFLED, NORM, GATED)
-ON_MATCHED = (PLANNER, BEST)
+SPENDING = (PLANNER, ALLOCATION, GATED, BEST, REWIND, TUNING, SHUFFLED, BY_CHANCE, BY_NORM)
+ON_MATCHED = (PLANNER, ALLOCATION, BEST)
 
 
 def at(arm: str, budget: float) -> str:
@@ -86,14 +87,17 @@ class Arms:
             loss = self.scores.loss[k, rows]
             fixed = {
                 BEST: self.best[name],
-                REWIND: self.planner.fixed(budget, lambda way: way.method == "rewind"),
-                TUNING: self.planner.fixed(budget, lambda way: way.method == "fine_tune"),
+                REWIND: self.planner.dearest("rewind", budget),
+                TUNING: self.planner.dearest("fine_tune", budget),
             }
+            shuffled, by_chance = self._shuffled[k], self.scores.shuffled[k, rows]
             own = {
                 PLANNER: self.planner.plan(loss, budget),
-                SHUFFLED: self._shuffled[k].plan(self.scores.shuffled[k, rows], budget),
-                NORM: self._by_norm.plan(self.scores.norm[k, rows], budget),
+                ALLOCATION: self.planner.allocation(loss, budget),
                 GATED: self.planner.gated(loss, budget),
+                SHUFFLED: shuffled.plan(by_chance, budget),
+                BY_CHANCE: shuffled.allocation(by_chance, budget),
+                BY_NORM: self._by_norm.allocation(self.scores.norm[k, rows], budget),
                 **{arm: [way] * len(rows) for arm, way in fixed.items()},
             }
             found |= {at(arm, name): own[arm] for arm in SPENDING}

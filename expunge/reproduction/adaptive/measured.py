@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -174,8 +175,10 @@ class _Comparison:
         for arm in _arms_on_matched(self.budgets):
             wanted += [(n, way) for n, way in zip(self.sets.matched, of_matched[arm], strict=True)]
         tasks = list(dict.fromkeys(wanted))
+        # A plan may change with the last digit of a privacy loss: runs belong to the plans they were made for.
+        key = hashlib.sha256(repr(tasks).encode()).hexdigest()[:8]
         made = self.work.get(
-            f"{self.world.name}-forgotten-{k}",
+            f"{self.world.name}-forgotten-{k}-{key}",
             lambda: {"models": self.runs.forgotten(k, tasks, lambda task: f"forgotten {k} {task[0]}")},
             self._forgotten_each,
         )["models"]

@@ -1,13 +1,15 @@
 """Which way does the planner take for each forget set, and which would one fixed budget take for all?
 
 The planner is the one that ships (``expunge.unlearning.predictor``): calibrated on pilot sets, it keeps a model as it
-is where the score says that nothing was remembered, and else takes the cheapest way that should meet its target. Here
-it is given a budget instead of a target: the strictest target whose plans cost no more on average.
+is where the score says that nothing was remembered, and else takes the cheapest way that should meet its target, a
+share of the set's influence. Here it is given a budget instead: the strictest target whose plans cost no more on
+average. A share says nothing of how much there is to forget; `Planner.allocation` asks the same predictor for that too,
+and spends the budget where most of it goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,12 +93,15 @@ def chosen(predictor: BudgetPredictor, score: float, caution: float) -> Way:
 
 @dataclass(frozen=True)
 class Offer:
-    """A way for one set: its cost, and the strictest target that it should meet there. Ordered as plans prefer."""
+    """A way for one set: its cost, the share of influence that it should leave, and the strictest target it meets."""
 
     cost: float
-    value: float
-    way: Way
+    share: float
     meets: float
+    way: Way
+
+
+KEPT, EXACT = Offer(0.0, 1.0, 1.0, KEEP), Offer(1.0, 0.0, -np.inf, RETRAIN)
 
 
 @dataclass(frozen=True)
@@ -128,21 +133,42 @@ class Planner:
                 low = middle + 1
         return [offer.way for offer in _at(offers, targets[low])]
 
-    def fixed(self, budget: float, only: Callable[[Way], bool] | None = None, above: bool = False) -> Way:
+    def allocation(self, scores: Array, budget: float) -> list[Way]:
+        """A way for each set, by its score [sets], so that least influence should be left in all: greedily.
+
+        From keeping everything on, the step that forgets most for its cost is taken while the budget lasts. What is
+        left of a set is its predicted energy times the share that the way should leave of it.
+        """
+        energies = [self.predictor.energy_at(float(score)) for score in scores]
+        offers = [[KEPT, *self._told(float(score)), EXACT] for score in scores]
+        taken, rest = [KEPT] * len(scores), budget * len(scores) + ROUNDING
+        while True:
+            steps = [
+                (energies[n] * (now.share - one.share) / (one.cost - now.cost), n, one)
+                for n, now in enumerate(taken)
+                for one in offers[n]
+                if 0 < one.cost - now.cost <= rest and energies[n] * (now.share - one.share) > 0
+            ]
+            if not steps:
+                return [one.way for one in taken]
+            _, n, one = max(steps, key=lambda step: step[0])
+            rest -= one.cost - taken[n].cost
+            taken[n] = one
+
+    def dearest(self, method: str, budget: float) -> Way:
+        """The way of this method that spends most of `budget` retrainings."""
+        within = [way for way in self.ways.ways if way.method == method and self.ways.cost(way) <= budget + ROUNDING]
+        return max(within, key=self.ways.cost)
+
+    def fixed(self, budget: float, above: bool = False) -> Way:
         """The way of at most `budget` retrainings that left least of the pilots, all taken together.
 
-        Args:
-            only: of these ways. above: count the pilots alone whose score is above "nothing to forget"; then
-                retraining is among the ways.
+        above: count the pilots alone whose score is above "nothing to forget"; then retraining is among the ways.
         """
         pilots = [p for p in self.pilots if not above or p.mean_loss > self.predictor.nothing_below]
         if above and budget + ROUNDING >= 1:
             return RETRAIN
-        among = [
-            k
-            for k, way in enumerate(self.ways.ways)
-            if self.ways.cost(way) <= budget + ROUNDING and (only is None or only(way))
-        ]
+        among = [k for k, way in enumerate(self.ways.ways) if self.ways.cost(way) <= budget + ROUNDING]
         return self.ways.ways[min(among, key=lambda k: pooled_left(pilots, k))]
 
     def gated(self, scores: Array, budget: float) -> list[Way]:
@@ -154,15 +180,17 @@ class Planner:
         return [KEEP if own else way for own in kept]
 
     def _offers(self, score: float) -> list[Offer]:
-        """All ways for a set of this score, in the order in which a plan takes them."""
+        """All ways for a set of this score, in the order in which a plan for a target takes them."""
         if score <= self.predictor.nothing_below:
-            return [Offer(0.0, 0.0, KEEP, -np.inf)]
-        told = [
-            Offer(cost, one.value, way, one.cautious)
+            return [Offer(0.0, 0.0, -np.inf, KEEP)]
+        return [*sorted(self._told(score), key=lambda offer: (offer.cost, offer.share)), EXACT]
+
+    def _told(self, score: float) -> list[Offer]:
+        return [
+            Offer(cost, one.value, one.cautious, way)
             for way, cost in self.predictor.ways.items()
             if (one := self.predictor.expected(way, score, self.caution)) is not None
         ]
-        return [*sorted(told, key=lambda offer: (offer.cost, offer.value)), Offer(1.0, 0.0, RETRAIN, -np.inf)]
 
     @staticmethod
     def _mean(offers: Sequence[Offer]) -> float:

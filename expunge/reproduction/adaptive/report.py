@@ -16,10 +16,12 @@ from expunge.unlearning.pilots import MEASURABLE_ENERGY
 
 # (one arm, less the other): what the question and its controls ask for, in this order.
 CONTRASTS = (
-    (names.PLANNER, names.BEST), (names.PLANNER, names.REWIND), (names.PLANNER, names.TUNING),
-    (names.PLANNER, names.SHUFFLED), (names.PLANNER, names.NORM), (names.PLANNER, names.GATED),
-    (names.GATED, names.BEST), (names.SHUFFLED, names.BEST),
+    (names.PLANNER, names.BEST), (names.ALLOCATION, names.BEST), (names.GATED, names.BEST),
+    (names.PLANNER, names.REWIND), (names.PLANNER, names.TUNING),
+    (names.PLANNER, names.SHUFFLED), (names.ALLOCATION, names.BY_CHANCE), (names.ALLOCATION, names.BY_NORM),
+    (names.ALLOCATION, names.PLANNER), (names.ALLOCATION, names.GATED), (names.BY_CHANCE, names.BEST),
 )  # fmt: skip
+ON_MATCHED = ((names.PLANNER, names.BEST), (names.ALLOCATION, names.BEST))
 
 
 def findings_of(found: Measured) -> Findings:
@@ -47,21 +49,22 @@ def _estimates(found: Measured) -> tuple[dict[str, Estimate], dict[str, str]]:
         else:
             told[f"{name}: {key}"] = left.left(arms[0]) if others is None else left.less(arms, others)
 
-    for one, other in CONTRASTS:
+    for one, other, left, matched in _pairs(found):
         for budget in budgets:
-            add(contrast(one, other, budget), found.left, [at(one, budget)], [at(other, budget)])
-        add(contrast(one, other), found.left, [at(one, b) for b in budgets], [at(other, b) for b in budgets])
-    for budget in budgets:
-        arms = [at(names.PLANNER, budget)], [at(names.BEST, budget)]
-        add(contrast(names.PLANNER, names.BEST, budget, matched=True), found.matched, *arms)
-    every = [at(names.PLANNER, b) for b in budgets], [at(names.BEST, b) for b in budgets]
-    add(contrast(names.PLANNER, names.BEST, matched=True), found.matched, *every)
+            add(contrast(one, other, budget, matched), left, [at(one, budget)], [at(other, budget)])
+        every = [at(one, b) for b in budgets], [at(other, b) for b in budgets]
+        add(contrast(one, other, matched=matched), left, *every)
     for arm in (names.ORIGINAL, names.RETRAINED):
         add(f"left by {arm}", found.left, [arm], None)
     for budget in budgets:
         for arm in names.SPENDING:
             add(f"left by {at(arm, budget)}", found.left, [at(arm, budget)], None)
     return told, missing
+
+
+def _pairs(found: Measured) -> list[tuple[str, str, Left, bool]]:
+    """Every contrast, where it is measured, and whether that is on the label-matched sets."""
+    return [(*pair, found.left, False) for pair in CONTRASTS] + [(*pair, found.matched, True) for pair in ON_MATCHED]
 
 
 def _left_table(found: Measured) -> Table:
@@ -89,8 +92,7 @@ def _left_table(found: Measured) -> Table:
 def _differences(found: Measured, estimates: dict[str, Estimate]) -> Table:
     budgets = list(found.arms.budgets)
     rows = []
-    pairs = [(one, other, False) for one, other in CONTRASTS] + [(names.PLANNER, names.BEST, True)]
-    for one, other, matched in pairs:
+    for one, other, _, matched in _pairs(found):
         keys = [contrast(one, other, budget, matched) for budget in (*budgets, None)]
         cells = [estimates.get(f"{found.world.name}: {key}") for key in keys]
         label = f"{one} minus {other}" + (f", {MATCHED}" if matched else "")
@@ -105,23 +107,19 @@ def _differences(found: Measured, estimates: dict[str, Estimate]) -> Table:
 
 
 def _plans(found: Measured) -> Table:
-    """Of the planner and the fixed way, by budget."""
+    """How many sets take which method, by budget."""
     rows: list[tuple[Cell, ...]] = []
     for budget, spent in found.arms.budgets.items():
-        plans = [way for own in found.plans for way in own[at(names.PLANNER, budget)]]
-        way, counts = found.arms.best[budget], methods(plans)
-        rows.append(
-            (
-                f"{budget:g}", spent, found.costs[at(names.PLANNER, budget)],
-                *(counts.get(method, 0) for method in ("keep", "rewind", "unrolled_rewind", "fine_tune", "retrain")),
-                _way(way.method, way.strength), found.costs[at(names.BEST, budget)],
-            )
-        )  # fmt: skip
+        for arm in (names.PLANNER, names.ALLOCATION, names.GATED, names.BEST):
+            counts = methods([way for own in found.plans for way in own[at(arm, budget)]])
+            told = (counts.get(method, 0) for method in ("keep", "rewind", "unrolled_rewind", "fine_tune", "retrain"))
+            way = found.arms.best[budget] if arm == names.BEST else None
+            label = arm if way is None else f"{arm}: {_way(way.method, way.strength)}"
+            rows.append((f"{budget:g}", label, spent, found.costs[at(arm, budget)], *told))
     predictor = found.arms.planner.predictor
     return Table(
         title=f"{found.world.name}: what is planned",
-        heads=("budget", "allowed", "planner: mean cost", "keep", "rewind", "unrolled", "fine-tune", "retrain",
-               "best fixed", "its cost"),
+        heads=("budget", "method", "allowed", "mean cost", "keep", "rewind", "unrolled", "fine-tune", "retrain"),
         rows=tuple(rows),
         note=f"Sets times originals, of {len(found.sets.measured) * found.left.originals}. Calibration: "
         f"{len(predictor.measurable)} of {len(predictor.pilots)} sets held something measurable (S_o/m over "
@@ -147,20 +145,20 @@ def _series(name: str, left: Left, costs: dict[str, float], arms: Sequence[str],
 def _by_cost(found: Measured) -> Figure:
     budgets = list(found.arms.budgets)
     lines: tuple[tuple[str, Kind], ...] = (
-        (names.PLANNER, "line"), (names.BEST, "line"), (names.REWIND, "line"), (names.TUNING, "line"),
-        (names.SHUFFLED, "null line"),
+        (names.PLANNER, "line"), (names.ALLOCATION, "line"), (names.BEST, "line"), (names.REWIND, "line"),
+        (names.TUNING, "line"), (names.BY_CHANCE, "null line"),
     )  # fmt: skip
     drawn = [_series(arm, found.left, found.costs, [at(arm, b) for b in budgets], kind) for arm, kind in lines]
     drawn.append(_series(names.RETRAINED, found.left, found.costs, [names.RETRAINED], "null"))
     if found.matched.measurable:
-        arms = [at(names.PLANNER, b) for b in budgets]
-        drawn.append(_series(f"planner {MATCHED}", found.matched, found.matched_costs, arms, "null"))
+        arms = [at(names.ALLOCATION, b) for b in budgets]
+        drawn.append(_series(f"{names.ALLOCATION} {MATCHED}", found.matched, found.matched_costs, arms, "null"))
     return Figure(
         name=f"adaptive-{found.world.name}",
         title=f"{found.world.name}: what is left by mean cost",
         caption="The larger of |influence| and excess (1 untouched, 0 forgotten) against the mean cost of a request;"
-        " bands are 95 % intervals over originals. Grey is what chance does: the planner with privacy losses shuffled"
-        " among the sets (dashed), retraining, and the planner where there is little to adapt to.",
+        " bands are 95 % intervals over originals. Grey is what chance does: the allocation with privacy losses"
+        " shuffled among the sets (dashed), retraining, and the allocation where there is little to adapt to.",
         x_label="mean cost of a request, in retrainings", y_label="left, of the influence", series=tuple(drawn),
     )  # fmt: skip
 
@@ -168,13 +166,14 @@ def _by_cost(found: Measured) -> Figure:
 def _by_budget(found: Measured, estimates: dict[str, Estimate]) -> Figure:
     budgets = [*found.arms.budgets, None]
     pairs: tuple[tuple[str, str, bool, Kind], ...] = (
-        (names.PLANNER, names.BEST, False, "points"), (names.PLANNER, names.GATED, False, "points"),
-        (names.SHUFFLED, names.BEST, False, "null"), (names.PLANNER, names.BEST, True, "null"),
+        (names.PLANNER, names.BEST, False, "points"), (names.ALLOCATION, names.BEST, False, "points"),
+        (names.GATED, names.BEST, False, "points"), (names.BY_CHANCE, names.BEST, False, "null"),
+        (names.ALLOCATION, names.BEST, True, "null"),
     )  # fmt: skip
     drawn: list[Series] = []
     for one, other, matched, kind in pairs:
         own = [estimates.get(f"{found.world.name}: {contrast(one, other, b, matched)}") for b in budgets]
-        shift = 0.12 * (len(drawn) - 1.5)
+        shift = 0.12 * (len(drawn) - 2)
         told = [(place + shift, e.value, *e.interval()) for place, e in enumerate(own) if e is not None]
         if told:
             x, y, low, high = zip(*told, strict=True)
@@ -183,8 +182,8 @@ def _by_budget(found: Measured, estimates: dict[str, Estimate]) -> Figure:
     return Figure(
         name=f"adaptive-differences-{found.world.name}",
         title=f"{found.world.name}: what one way of spending a budget leaves less another",
-        caption="Below 0 the first leaves less. Whiskers are 95 % intervals over originals. Grey: the planner with"
-        " privacy losses shuffled, and the planner on label-matched random sets, which differ little in difficulty.",
+        caption="Below 0 the first leaves less. Whiskers are 95 % intervals over originals. Grey: the allocation"
+        " with privacy losses shuffled, and on label-matched random sets, which differ little in difficulty.",
         x_label="budget, in retrainings", y_label="difference in what is left", series=tuple(drawn),
         x_names=tuple(MEAN if b is None else f"{b:g}" for b in budgets),
     )  # fmt: skip
@@ -203,7 +202,7 @@ def _by_loss(found: Measured) -> Figure:
     return Figure(
         name=f"adaptive-plans-{found.world.name}",
         title=f"{found.world.name}: what each set is given at a mean cost of {budget:g}",
-        caption="One point a set and original. Grey: the planner with privacy losses shuffled among the sets.",
+        caption="One point a set and original. Grey: the allocation with privacy losses shuffled among the sets.",
         x_label="mean privacy loss of the set, nats", y_label="planned cost, in retrainings", x_log=True,
-        series=(series(names.PLANNER, "points"), series(names.SHUFFLED, "null")),
+        series=(series(names.PLANNER, "points"), series(names.ALLOCATION, "points"), series(names.BY_CHANCE, "null")),
     )  # fmt: skip

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from expunge.reproduction.adaptive import arms as names
 from expunge.reproduction.adaptive.arms import at, methods
 from expunge.reproduction.adaptive.measured import Measured
@@ -14,6 +17,13 @@ from expunge.unlearning.pilots import MEASURABLE_ENERGY
 MEAN = "mean over budgets"
 MATCHED = "on label-matched random sets"
 Estimates = Mapping[str, Estimate]
+Array = NDArray[np.float64]
+# Ways of spending that go by privacy loss.
+ADAPTIVE = {
+    names.PLANNER: "The planner",
+    names.ALLOCATION: "The allocation, which also weighs how much a set holds,",
+    names.GATED: "Keeping below the threshold and one way for all others",
+}
 
 
 def contrast(arm: str, other: str, budget: float | None = None, matched: bool = False) -> str:
@@ -42,22 +52,24 @@ def sentences(found: Measured, estimates: Estimates, missing: Mapping[str, str])
 
 def _what_was_measured(found: Measured) -> str:
     own, left = found.options, found.left
+    measurable = int((_energies(found) / found.sets.size > MEASURABLE_ENERGY).sum())
     return (
         f"{found.world.name}: {left.originals} originals, each with {own.oracles} oracles of its own for every forget"
         f" set. {len(found.sets.measured)} sets of {found.sets.size} records over the whole range of privacy loss were"
         f" judged, and {len(found.sets.matched)} random ones with the labels of the hardest;"
         f" {len(found.sets.calibration)} other sets, which share no record with the first, calibrated the planner and"
-        f" chose the fixed methods. {_count_measurable(found)} of the judged sets held a measurable influence (S_o/m"
+        f" chose the fixed methods. {measurable} of the judged sets held a measurable influence (S_o/m"
         f" over {MEASURABLE_ENERGY:g}); over all of them a record's energy was {interval(left.energy)}."
     )
 
 
-def _count_measurable(found: Measured) -> int:
-    energies, size = found.left.found, found.sets.size
-    records = energies.original.reshape(len(energies.original), -1, size)
+def _energies(found: Measured) -> Array:
+    """S_o of every judged set, [sets]."""
+    records = found.left.found.original.reshape(found.left.originals, -1, found.sets.size)
     count = len(records)
     pairs = (records.sum(axis=0) ** 2 - (records**2).sum(axis=0)) / (count * (count - 1))
-    return int((pairs.mean(axis=-1) > MEASURABLE_ENERGY).sum())
+    energies: Array = pairs.sum(axis=-1)
+    return energies
 
 
 def _answer(found: Measured, estimates: Estimates) -> str:
@@ -66,61 +78,60 @@ def _answer(found: Measured, estimates: Estimates) -> str:
     def left(arm: str) -> str:
         return ", ".join(f"{estimates[f'{name}: left by {at(arm, budget)}'].value:.2f}" for budget in budgets)
 
-    told = [
-        f"{interval(estimates[f'{name}: {contrast(names.PLANNER, other)}'])} {words}"
-        for other, words in (
-            (names.BEST, "against the best fixed method"), (names.REWIND, "against plain rewinding"),
-            (names.TUNING, "against fine-tuning"),
-        )
-    ]  # fmt: skip
-    spent = ", ".join(f"{found.costs[at(names.PLANNER, b)]:.2f}" for b in budgets)
+    def against(arm: str, other: str) -> str:
+        return interval(estimates[f"{name}: {contrast(arm, other)}"])
+
+    spent = {arm: ", ".join(f"{found.costs[at(arm, b)]:.2f}" for b in budgets) for arm in ADAPTIVE}
     allowed = ", ".join(f"{own:.2f}" for own in found.arms.budgets.values())
+    told = [
+        f"{words} left {left(arm)} for {spent[arm]}: on average over the budgets {against(arm, names.BEST)} less the best"
+        f" fixed method, {_reading(estimates[f'{name}: {contrast(arm, names.BEST)}'])}"
+        for arm, words in ADAPTIVE.items()
+    ]
     return (
-        f"{name}: allowed {allowed} of a retraining a request, the planner spent {spent} and left {left(names.PLANNER)}"
-        f" of the influence; the fixed method that had left least on the calibration sets left {left(names.BEST)},"
-        f" plain rewinding {left(names.REWIND)}, fine-tuning {left(names.TUNING)}. Averaged over the budgets the planner's"
-        f" difference is {_and(told)}: {_reading(estimates[f'{name}: {contrast(names.PLANNER, names.BEST)}'])}."
+        f"{name}: allowed {allowed} of a retraining a request, the fixed method that had left least on the calibration"
+        f" sets left {left(names.BEST)} of the influence, plain rewinding {left(names.REWIND)}, fine-tuning"
+        f" {left(names.TUNING)}. {'. '.join(told)}. The planner left {against(names.PLANNER, names.REWIND)} less plain"
+        f" rewinding and {against(names.PLANNER, names.TUNING)} less fine-tuning."
     )
 
 
 def _reading(one: Estimate) -> str:
     low, high = one.interval()
     if high < 0:
-        return "against the best fixed method the interval lies below 0, so that adapting left less"
+        return "an interval below 0: adapting left less"
     if low > 0:
-        return "against the best fixed method the interval lies above 0, so that adapting left more"
-    return "against the best fixed method the interval holds 0, so that neither is shown to leave less"
+        return "an interval above 0: adapting left more"
+    return "an interval that holds 0: neither is shown to leave less"
 
 
 def _carried_by(found: Measured, estimates: Estimates) -> str:
     name = found.world.name
     told = [
-        f"{interval(estimates[f'{name}: {contrast(names.PLANNER, other)}'])} less {words}"
-        for other, words in (
-            (names.SHUFFLED, "the same planner with privacy losses shuffled among the sets"),
-            (names.NORM, "the planner that goes by the average gradient norm"),
-            (names.GATED, "keeping where the loss says that nothing is remembered and one fixed way for all others"),
+        f"{interval(estimates[f'{name}: {contrast(arm, other)}'])} {words}"
+        for arm, other, words in (
+            (names.PLANNER, names.SHUFFLED, "for the planner less itself with privacy losses shuffled among the sets"),
+            (names.ALLOCATION, names.BY_CHANCE, "for the allocation less itself with shuffled losses"),
+            (names.ALLOCATION, names.BY_NORM, "for the allocation less itself by the average gradient norm"),
+            (names.ALLOCATION, names.GATED, "for the allocation less the threshold alone"),
+            (names.BY_CHANCE, names.BEST, "for the allocation with shuffled losses less the best fixed method"),
         )
     ]  # fmt: skip
-    alone = interval(estimates[f"{name}: {contrast(names.GATED, names.BEST)}"])
-    return (
-        f"{name}, what carries it: on average over the budgets the planner left {_and(told)} (below 0: the planner"
-        f" leaves less). That threshold alone left {alone} less the best fixed method."
-    )
+    return f"{name}, whether privacy loss carries it (below 0: the first leaves less; averages over the budgets): {_and(told)}."
 
 
 def _null(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> str:
     name = found.world.name
-    key = f"{name}: {contrast(names.PLANNER, names.BEST, matched=True)}"
+    key = f"{name}: {contrast(names.ALLOCATION, names.BEST, matched=True)}"
     matched = (
         f"too little was remembered to compare ({missing[key]})"
         if key in missing
-        else f"the planner's difference to the best fixed method was {interval(estimates[key])}"
+        else f"the allocation's difference to the best fixed method was {interval(estimates[key])}"
     )
     retrained, untouched = (interval(estimates[f"{name}: left by {arm}"]) for arm in (names.RETRAINED, names.ORIGINAL))
     return (
-        f"{name}, the null: models retrained without the set left {retrained}, untouched originals {untouched}. On random"
-        f" sets with the labels of the hardest, whose losses differ by a factor of {_spread(found):.1f} instead of"
+        f"{name}, the null: models retrained without the set left {retrained}, untouched originals {untouched}. On"
+        f" random sets with the labels of the hardest, whose losses differ by a factor of {_spread(found):.1f} instead of"
         f" {_spread(found, matched=False):.0f}, {matched}."
     )
 
@@ -133,19 +144,22 @@ def _spread(found: Measured, matched: bool = True) -> float:
 
 
 def _would_change(found: Measured, estimates: Estimates) -> str:
-    name, budgets = found.world.name, list(found.arms.budgets)
-    one = estimates[f"{name}: {contrast(names.PLANNER, names.BEST)}"]
-    plans = [way for own in found.plans for way in own[at(names.PLANNER, budgets[-1])]]
-    kept = methods(plans).get("keep", 0) / len(plans)
-    count = needed(one, 0.0)
-    more = "no number of originals" if not math.isfinite(count) else f"about {math.ceil(count)} originals"
-    seen = (one.interval()[1] - one.interval()[0]) / 2
-    decided = "is seen with" if count <= one.seeds else "would be told from 0 by"
+    name, budget = found.world.name, list(found.arms.budgets)[0]
+    plans = [way for own in found.plans for way in own[at(names.ALLOCATION, budget)]]
+    kept, energies = methods(plans).get("keep", 0) / len(plans), _energies(found)
+    told = []
+    for arm, words in ADAPTIVE.items():
+        one = estimates[f"{name}: {contrast(arm, names.BEST)}"]
+        count = needed(one, 0.0)
+        if count > one.seeds:
+            more = f"about {math.ceil(count)} originals" if math.isfinite(count) else "no number of originals"
+            told.append(f"{words[0].lower()}{words[1:]} would be told from the best fixed method by {more}")
+    alone = " With the values as they are, " + _and(told) + "." if told else ""
     return (
-        f"{name}, what would change the answer: other requests. The planner kept the model as it is for {kept:.0%} of"
-        " the sets and could spend on the others what a fixed method spends on those; where every request holds"
-        f" something, that is not to be had. A difference of {abs(one.value):.2f} {decided} {more} ({one.seeds} here),"
-        f" and one under {seen:.2f} is not seen with these."
+        f"{name}, what would change the answer: other requests. The hardest of the {len(energies)} sets held"
+        f" {energies.max() / energies.sum():.0%} of all there was to forget, and at the smallest budget the allocation kept"
+        f" the model as it is for {kept:.0%} of the sets; where requests are alike, none can be given more than another."
+        + alone
     )
 
 
