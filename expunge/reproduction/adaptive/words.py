@@ -84,15 +84,16 @@ def _answer(found: Measured, estimates: Estimates) -> str:
     spent = {arm: ", ".join(f"{found.costs[at(arm, b)]:.2f}" for b in budgets) for arm in ADAPTIVE}
     allowed = ", ".join(f"{own:.2f}" for own in found.arms.budgets.values())
     told = [
-        f"{words} left {left(arm)} for {spent[arm]}: on average over the budgets {against(arm, names.BEST)} less the best"
-        f" fixed method, {_reading(estimates[f'{name}: {contrast(arm, names.BEST)}'])}"
+        f"{words} left {left(arm)} for {spent[arm]}: on average over the budgets a difference of"
+        f" {against(arm, names.BEST)} to the best fixed method,"
+        f" {_reading(estimates[f'{name}: {contrast(arm, names.BEST)}'])}"
         for arm, words in ADAPTIVE.items()
     ]
     return (
         f"{name}: allowed {allowed} of a retraining a request, the fixed method that had left least on the calibration"
         f" sets left {left(names.BEST)} of the influence, plain rewinding {left(names.REWIND)}, fine-tuning"
-        f" {left(names.TUNING)}. {'. '.join(told)}. The planner left {against(names.PLANNER, names.REWIND)} less plain"
-        f" rewinding and {against(names.PLANNER, names.TUNING)} less fine-tuning."
+        f" {left(names.TUNING)}. {'. '.join(told)}. The planner's difference to plain rewinding was"
+        f" {against(names.PLANNER, names.REWIND)}, to fine-tuning {against(names.PLANNER, names.TUNING)}."
     )
 
 
@@ -117,7 +118,9 @@ def _carried_by(found: Measured, estimates: Estimates) -> str:
             (names.BY_CHANCE, names.BEST, "for the allocation with shuffled losses less the best fixed method"),
         )
     ]  # fmt: skip
-    return f"{name}, whether privacy loss carries it (below 0: the first leaves less; averages over the budgets): {_and(told)}."
+    return (
+        f"{name}, whether privacy loss carries it, on average over the budgets (below 0: less is left): {_and(told)}."
+    )
 
 
 def _null(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> str:
@@ -131,8 +134,8 @@ def _null(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> 
     retrained, untouched = (interval(estimates[f"{name}: left by {arm}"]) for arm in (names.RETRAINED, names.ORIGINAL))
     return (
         f"{name}, the null: models retrained without the set left {retrained}, untouched originals {untouched}. On"
-        f" random sets with the labels of the hardest, whose losses differ by a factor of {_spread(found):.1f} instead of"
-        f" {_spread(found, matched=False):.0f}, {matched}."
+        f" random sets with the labels of the hardest, whose losses differ by a factor of {_spread(found):.1f} instead"
+        f" of {_spread(found, matched=False):.0f}, {matched}."
     )
 
 
@@ -144,7 +147,7 @@ def _spread(found: Measured, matched: bool = True) -> float:
 
 
 def _would_change(found: Measured, estimates: Estimates) -> str:
-    name, budget = found.world.name, list(found.arms.budgets)[0]
+    name, budget = found.world.name, next(iter(found.arms.budgets))
     plans = [way for own in found.plans for way in own[at(names.ALLOCATION, budget)]]
     kept, energies = methods(plans).get("keep", 0) / len(plans), _energies(found)
     told = []
@@ -157,9 +160,9 @@ def _would_change(found: Measured, estimates: Estimates) -> str:
     alone = " With the values as they are, " + _and(told) + "." if told else ""
     return (
         f"{name}, what would change the answer: other requests. The hardest of the {len(energies)} sets held"
-        f" {energies.max() / energies.sum():.0%} of all there was to forget, and at the smallest budget the allocation kept"
-        f" the model as it is for {kept:.0%} of the sets; where requests are alike, none can be given more than another."
-        + alone
+        f" {energies.max() / energies.sum():.0%} of all there was to forget, and at the smallest budget the allocation"
+        f" kept the model as it is for {kept:.0%} of the sets; where requests are alike, none can be given more than"
+        " another." + alone
     )
 
 
