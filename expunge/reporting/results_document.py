@@ -27,7 +27,7 @@ def _markdown(results: Mapping[str, Results], folder: str) -> str:
         "",
         "Generated from the results' artifacts by `expunge reproduce --write docs/results.md`; not written by hand. One"
         " scenario again: `expunge reproduce NAME`; one data set of it: `--only DATA`; against these numbers:"
-        f" `--compare docs/{folder}/NAME.json`. Every conclusion follows a rule that stood in the scenario's YAML before"
+        f" `--compare docs/{folder}/NAME.json`. Every conclusion follows a rule that stood in the YAML before"
         " the run: an estimate, its interval over originals (seeds), and the smallest effect that counts; p-values are"
         " Holm-corrected. Intervals are 95 %. The paper: Sepahvand et al., ICML 2025, arXiv 2505.18786.",
         "",
