@@ -67,6 +67,11 @@ class Left:
         place = self.arms.index(arm)
         return left(float(self.found.influence(runs)[place]), float(self.found.excess(runs)[place]))
 
+    def first(self, records: int) -> Left:
+        """The same of the first so many records alone."""
+        found = self.found
+        return Left(self.arms, Energies(found.unlearned[..., :records], found.original[..., :records]))
+
     def influence(self, arm: str) -> Estimate:
         """C/S_o."""
         place = self.arms.index(arm)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from expunge.reproduction.adaptive.arms import ON_MATCHED, ORIGINAL, RETRAINED, SPENDING, Arms, Scores, at
 from expunge.reproduction.adaptive.left import Left, pooled
 from expunge.reproduction.adaptive.options import Options
-from expunge.reproduction.adaptive.planner import Planner, Ways, pilot_sets, points_at, rewinds_to
+from expunge.reproduction.adaptive.planner import ROUNDING, Planner, Ways, pilot_sets, points_at, rewinds_to
 from expunge.reproduction.adaptive.runs import Runs, Task
 from expunge.reproduction.adaptive.sets import ForgetSets, draw_sets
 from expunge.reproduction.originals import mean_rank, train_originals
@@ -239,5 +239,5 @@ def budgets_and_ways(
         for budget in options.budgets
     }
     points = points_at(trajectory, options.budgets)
-    tuning = [Way("fine_tune", int(own * total)) for own in spent.values()]
+    tuning = [Way("fine_tune", int(own * total + ROUNDING)) for own in spent.values()]
     return spent, Ways(procedure, [*rewinds_to(points, points, options.strengths), *tuning], size)

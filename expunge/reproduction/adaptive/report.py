@@ -10,7 +10,7 @@ from expunge.reproduction.adaptive import arms as names
 from expunge.reproduction.adaptive.arms import at, methods
 from expunge.reproduction.adaptive.left import LEAST_ENERGY, Left
 from expunge.reproduction.adaptive.measured import Measured
-from expunge.reproduction.adaptive.words import MATCHED, MEAN, contrast, interval, sentences
+from expunge.reproduction.adaptive.words import MATCHED, MEAN, WITHOUT, contrast, interval, sentences
 from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Kind, Series, Table
 from expunge.unlearning.pilots import MEASURABLE_ENERGY
 
@@ -21,7 +21,7 @@ CONTRASTS = (
     (names.PLANNER, names.SHUFFLED), (names.ALLOCATION, names.BY_CHANCE), (names.ALLOCATION, names.BY_NORM),
     (names.ALLOCATION, names.PLANNER), (names.ALLOCATION, names.GATED), (names.BY_CHANCE, names.BEST),
 )  # fmt: skip
-ON_MATCHED = ((names.PLANNER, names.BEST), (names.ALLOCATION, names.BEST))
+AGAINST_FIXED = ((names.PLANNER, names.BEST), (names.ALLOCATION, names.BEST))
 
 
 def findings_of(found: Measured) -> Findings:
@@ -49,11 +49,11 @@ def _estimates(found: Measured) -> tuple[dict[str, Estimate], dict[str, str]]:
         else:
             told[f"{name}: {key}"] = left.left(arms[0]) if others is None else left.less(arms, others)
 
-    for one, other, left, matched in _pairs(found):
+    for one, other, left, where in _pairs(found):
         for budget in budgets:
-            add(contrast(one, other, budget, matched), left, [at(one, budget)], [at(other, budget)])
+            add(contrast(one, other, budget, where), left, [at(one, budget)], [at(other, budget)])
         every = [at(one, b) for b in budgets], [at(other, b) for b in budgets]
-        add(contrast(one, other, matched=matched), left, *every)
+        add(contrast(one, other, where=where), left, *every)
     for arm in (names.ORIGINAL, names.RETRAINED):
         add(f"left by {arm}", found.left, [arm], None)
     for budget in budgets:
@@ -62,9 +62,14 @@ def _estimates(found: Measured) -> tuple[dict[str, Estimate], dict[str, str]]:
     return told, missing
 
 
-def _pairs(found: Measured) -> list[tuple[str, str, Left, bool]]:
-    """Every contrast, where it is measured, and whether that is on the label-matched sets."""
-    return [(*pair, found.left, False) for pair in CONTRASTS] + [(*pair, found.matched, True) for pair in ON_MATCHED]
+def _pairs(found: Measured) -> list[tuple[str, str, Left, str]]:
+    """Every contrast, where it is measured, and how that is called: "" for all measured sets."""
+    easier = found.left.first((len(found.sets.measured) - 1) * found.sets.size)
+    return [
+        *((*pair, found.left, "") for pair in CONTRASTS),
+        *((*pair, found.matched, MATCHED) for pair in AGAINST_FIXED),
+        *((*pair, easier, WITHOUT) for pair in AGAINST_FIXED),
+    ]
 
 
 def _left_table(found: Measured) -> Table:
@@ -92,10 +97,10 @@ def _left_table(found: Measured) -> Table:
 def _differences(found: Measured, estimates: dict[str, Estimate]) -> Table:
     budgets = list(found.arms.budgets)
     rows = []
-    for one, other, _, matched in _pairs(found):
-        keys = [contrast(one, other, budget, matched) for budget in (*budgets, None)]
+    for one, other, _, where in _pairs(found):
+        keys = [contrast(one, other, budget, where) for budget in (*budgets, None)]
         cells = [estimates.get(f"{found.world.name}: {key}") for key in keys]
-        label = f"{one} minus {other}" + (f", {MATCHED}" if matched else "")
+        label = f"{one} minus {other}" + (f", {where}" if where else "")
         rows.append((label, *(None if cell is None else interval(cell) for cell in cells)))
     return Table(
         title=f"{found.world.name}: differences in what is left at equal cost",
@@ -165,19 +170,19 @@ def _by_cost(found: Measured) -> Figure:
 
 def _by_budget(found: Measured, estimates: dict[str, Estimate]) -> Figure:
     budgets = [*found.arms.budgets, None]
-    pairs: tuple[tuple[str, str, bool, Kind], ...] = (
-        (names.PLANNER, names.BEST, False, "points"), (names.ALLOCATION, names.BEST, False, "points"),
-        (names.GATED, names.BEST, False, "points"), (names.BY_CHANCE, names.BEST, False, "null"),
-        (names.ALLOCATION, names.BEST, True, "null"),
+    pairs: tuple[tuple[str, str, str, Kind], ...] = (
+        (names.PLANNER, names.BEST, "", "points"), (names.ALLOCATION, names.BEST, "", "points"),
+        (names.GATED, names.BEST, "", "points"), (names.BY_CHANCE, names.BEST, "", "null"),
+        (names.ALLOCATION, names.BEST, MATCHED, "null"),
     )  # fmt: skip
     drawn: list[Series] = []
-    for one, other, matched, kind in pairs:
-        own = [estimates.get(f"{found.world.name}: {contrast(one, other, b, matched)}") for b in budgets]
+    for one, other, where, kind in pairs:
+        own = [estimates.get(f"{found.world.name}: {contrast(one, other, b, where)}") for b in budgets]
         shift = 0.12 * (len(drawn) - 2)
         told = [(place + shift, e.value, *e.interval()) for place, e in enumerate(own) if e is not None]
         if told:
             x, y, low, high = zip(*told, strict=True)
-            label = f"{one} minus {other}" + (f", {MATCHED}" if matched else "")
+            label = f"{one} minus {other}" + (f", {where}" if where else "")
             drawn.append(Series(name=label, x=x, y=y, low=low, high=high, kind=kind))
     return Figure(
         name=f"adaptive-differences-{found.world.name}",

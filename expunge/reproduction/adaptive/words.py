@@ -15,7 +15,7 @@ from expunge.reproduction.findings import Estimate
 from expunge.unlearning.pilots import MEASURABLE_ENERGY
 
 MEAN = "mean over budgets"
-MATCHED = "on label-matched random sets"
+MATCHED, WITHOUT = "on label-matched random sets", "without the hardest set"
 Estimates = Mapping[str, Estimate]
 Array = NDArray[np.float64]
 # Ways of spending that go by privacy loss.
@@ -26,10 +26,10 @@ ADAPTIVE = {
 }
 
 
-def contrast(arm: str, other: str, budget: float | None = None, matched: bool = False) -> str:
-    """The name of a difference, without the data set: of one budget, or of their mean."""
-    where = MEAN if budget is None else f"at {budget:g}"
-    return f"{arm} minus {other}, {where}" + (f", {MATCHED}" if matched else "")
+def contrast(arm: str, other: str, budget: float | None = None, where: str = "") -> str:
+    """The name of a difference, without the data set: at one budget, or over all; of the measured sets, or `where`."""
+    cost = MEAN if budget is None else f"at {budget:g}"
+    return f"{arm} minus {other}, {cost}" + (f", {where}" if where else "")
 
 
 def interval(one: Estimate) -> str:
@@ -125,7 +125,7 @@ def _carried_by(found: Measured, estimates: Estimates) -> str:
 
 def _null(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> str:
     name = found.world.name
-    key = f"{name}: {contrast(names.ALLOCATION, names.BEST, matched=True)}"
+    key = f"{name}: {contrast(names.ALLOCATION, names.BEST, where=MATCHED)}"
     matched = (
         f"too little was remembered to compare ({missing[key]})"
         if key in missing
@@ -158,11 +158,17 @@ def _would_change(found: Measured, estimates: Estimates) -> str:
             more = f"about {math.ceil(count)} originals" if math.isfinite(count) else "no number of originals"
             told.append(f"{words[0].lower()}{words[1:]} would be told from the best fixed method by {more}")
     alone = " With the values as they are, " + _and(told) + "." if told else ""
+    without = estimates.get(f"{name}: {contrast(names.ALLOCATION, names.BEST, where=WITHOUT)}")
+    easier = (
+        "too little to compare methods on"
+        if without is None
+        else f"where the allocation's difference to the best fixed method was {interval(without)}"
+    )
     return (
-        f"{name}, what would change the answer: other requests. The hardest of the {len(energies)} sets held"
-        f" {energies.max() / energies.sum():.0%} of all there was to forget, and at the smallest budget the allocation"
-        f" kept the model as it is for {kept:.0%} of the sets; where requests are alike, none can be given more than"
-        " another." + alone
+        f"{name}, what would change the answer: other requests. The hardest of the {len(energies)} sets by privacy loss"
+        f" held {energies[-1] / energies.sum():.0%} of all there was to forget; the others held {easier}. At the"
+        f" smallest budget the allocation kept the model as it is for {kept:.0%} of the sets; where requests are alike,"
+        " none can be given more than another." + alone
     )
 
 
