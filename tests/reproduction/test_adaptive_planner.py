@@ -111,3 +111,10 @@ def test_no_plan_spends_more_than_its_budget(planner: Planner) -> None:
         scores = rng.choice([1.0, 5, 9, 60, 100, 125], 9)
         for way in (planner.plan, planner.allocation, planner.gated):
             assert np.mean([planner.ways.cost(one) for one in way(scores, budget)]) <= budget + 1e-6
+
+
+def test_of_pilots_that_held_nothing_only_costs_are_known(ways: Ways) -> None:
+    planner = Planner(pilots(ways, [float(n) for n in range(1, 9)], [0.0] * 8), ways, 0.4)
+    assert planner.plan(np.array([2.0, 50]), 0.3) == [KEEP, WAYS[3]]
+    assert planner.allocation(np.array([2.0, 50]), 0.3) == [KEEP, KEEP]
+    assert planner.gated(np.array([2.0, 50]), 0.1)[0] == KEEP

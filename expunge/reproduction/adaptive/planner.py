@@ -186,11 +186,11 @@ class Planner:
         return [*sorted(self._told(score), key=lambda offer: (offer.cost, offer.share)), EXACT]
 
     def _told(self, score: float) -> list[Offer]:
-        return [
-            Offer(cost, one.value, one.cautious, way)
-            for way, cost in self.predictor.ways.items()
-            if (one := self.predictor.expected(way, score, self.caution)) is not None
+        """Of every way what it should leave: all, where pilots held nothing and nothing is known of it."""
+        told = [
+            (cost, self.predictor.expected(way, score, self.caution), way) for way, cost in self.predictor.ways.items()
         ]
+        return [Offer(c, e.value, e.cautious, way) if e else Offer(c, 1.0, 1.0, way) for c, e, way in told]
 
     @staticmethod
     def _mean(offers: Sequence[Offer]) -> float:
