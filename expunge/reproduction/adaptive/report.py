@@ -21,6 +21,8 @@ CONTRASTS = (
     (names.PLANNER, names.SHUFFLED), (names.ALLOCATION, names.BY_CHANCE), (names.ALLOCATION, names.BY_NORM),
     (names.ALLOCATION, names.PLANNER), (names.ALLOCATION, names.GATED), (names.BY_CHANCE, names.BEST),
 )  # fmt: skip
+# Fine-tuning for long leaves more than there was, and would hide the rest of a plot.
+CUT = 1.25
 AGAINST_FIXED = ((names.PLANNER, names.BEST), (names.ALLOCATION, names.BEST))
 
 
@@ -142,8 +144,8 @@ def _series(name: str, left: Left, costs: dict[str, float], arms: Sequence[str],
     told = [left.left(arm) for arm in arms]
     ends = [one.interval() for one in told]
     return Series(
-        name=name, x=tuple(costs[arm] for arm in arms), y=tuple(one.value for one in told), kind=kind,
-        low=tuple(low for low, _ in ends), high=tuple(high for _, high in ends),
+        name=name, x=tuple(costs[arm] for arm in arms), y=tuple(min(one.value, CUT) for one in told), kind=kind,
+        low=tuple(min(low, CUT) for low, _ in ends), high=tuple(min(high, CUT) for _, high in ends),
     )  # fmt: skip
 
 
@@ -162,8 +164,9 @@ def _by_cost(found: Measured) -> Figure:
         name=f"adaptive-{found.world.name}",
         title=f"{found.world.name}: what is left by mean cost",
         caption="The larger of |influence| and excess (1 untouched, 0 forgotten) against the mean cost of a request;"
-        " bands are 95 % intervals over originals. Grey is what chance does: the allocation with privacy losses"
-        " shuffled among the sets (dashed), retraining, and the allocation where there is little to adapt to.",
+        f" bands are 95 % intervals over originals, and what is beyond {CUT:g} is cut. Grey is what chance does: the"
+        " allocation with privacy losses shuffled among the sets (dashed), retraining, and the allocation where there is"
+        " little to adapt to.",
         x_label="mean cost of a request, in retrainings", y_label="left, of the influence", series=tuple(drawn),
     )  # fmt: skip
 
