@@ -165,8 +165,8 @@ def _by_cost(found: Measured) -> Figure:
         title=f"{found.world.name}: what is left by mean cost",
         caption="The larger of |influence| and excess (1 untouched, 0 forgotten) against the mean cost of a request;"
         f" bands are 95 % intervals over originals, and what is beyond {CUT:g} is cut. Grey is what chance does: the"
-        " allocation with privacy losses shuffled among the sets (dashed), retraining, and the allocation where there is"
-        " little to adapt to.",
+        " allocation with privacy losses shuffled among the sets (dashed), retraining, and the allocation where there"
+        " is little to adapt to.",
         x_label="mean cost of a request, in retrainings", y_label="left, of the influence", series=tuple(drawn),
     )  # fmt: skip
 
