@@ -89,6 +89,8 @@ def test_where_nothing_was_remembered_nothing_is_compared() -> None:
     found = findings_of(made_up({}, memory=0.0))
     assert "held too little" in found.not_estimable[f"digits: {contrast(names.PLANNER, names.BEST)}"]
     assert "nothing is compared" in found.words[1]
+    assert [figure.name for figure in found.figures] == ["adaptive-plans-digits"]
+    assert all(row[2] is None and row[3] is None for row in found.tables[0].rows)
     conclusions = conclude(load_scenario(DECLARED, only=["digits"]).rules, found)
     assert {one.verdict for one in conclusions} == {"undecided"}
 

@@ -29,10 +29,11 @@ AGAINST_FIXED = ((names.PLANNER, names.BEST), (names.ALLOCATION, names.BEST))
 def findings_of(found: Measured) -> Findings:
     """Everything of one data set."""
     estimates, missing = _estimates(found)
+    compared = (_by_cost(found), _by_budget(found, estimates)) if found.left.measurable else ()
     return Findings(
         estimates=estimates, not_estimable=missing,
         tables=(_left_table(found), _differences(found, estimates), _plans(found)),
-        figures=(_by_cost(found), _by_budget(found, estimates), _by_loss(found)),
+        figures=(*compared, _by_loss(found)),
         words=sentences(found, estimates, missing),
     )  # fmt: skip
 
@@ -77,15 +78,9 @@ def _pairs(found: Measured) -> list[tuple[str, str, Left, str]]:
 def _left_table(found: Measured) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for arm in found.left.arms:
-        rows.append(
-            (arm, found.costs[arm], interval(found.left.influence(arm)), interval(found.left.excess(arm)),
-             100 * found.accuracy_lost[arm])
-        )  # fmt: skip
-    for arm in found.matched.arms if found.matched.measurable else ():
-        rows.append(
-            (f"{arm}, {MATCHED}", found.matched_costs[arm], interval(found.matched.influence(arm)),
-             interval(found.matched.excess(arm)), None)
-        )  # fmt: skip
+        rows.append((arm, found.costs[arm], *_shares(found.left, arm), 100 * found.accuracy_lost[arm]))
+    for arm in found.matched.arms:
+        rows.append((f"{arm}, {MATCHED}", found.matched_costs[arm], *_shares(found.matched, arm), None))
     return Table(
         title=f"{found.world.name}: what is left of the originals' influence",
         heads=("method", "mean cost, retrainings", "influence", "excess", "accuracy lost, points"),
@@ -94,6 +89,11 @@ def _left_table(found: Measured) -> Table:
         f"95 % intervals over {found.left.originals} originals (jackknife). Accuracy: the oracles' on held-out records "
         "less the method's.",
     )  # fmt: skip
+
+
+def _shares(left: Left, arm: str) -> tuple[Cell, Cell]:
+    """Influence and excess, where there is something that they are shares of."""
+    return (interval(left.influence(arm)), interval(left.excess(arm))) if left.measurable else (None, None)
 
 
 def _differences(found: Measured, estimates: dict[str, Estimate]) -> Table:
