@@ -1,10 +1,13 @@
 """What was measured under one noise: forget sets with their privacy loss and their time to unlearn, in each measure.
 
-Three measures, each of a set over some of the originals:
+Four measures, each of a set over some of the originals:
 
-* "distance" (ours): steps until the energy S_u/m is within a target, off its best decreasing fit (`smooth_times`).
-* "band" (the paper's): steps until the mean of phi stays in the oracles' band, one time a run (`times`).
-* "half" (ours): steps until half of the influence is left, off its best decreasing fit; a share, not a distance.
+* "gap": steps until the mean of phi over the set, the paper's statistic, has come within `gap` of the oracles': the
+  square of its distance from their mean in their deviation, over pairs of runs and so without noise to subtract, off
+  its best decreasing fit (`smooth_times`). For normal laws half of it times a is the Renyi divergence of order a.
+* "band" (the paper's): steps until that mean stays in the oracles' band, one time a run (`times`).
+* "distance": as "gap" for every record by itself: the energy S_u/m of METHOD section 7.
+* "half": steps until half of the influence (METHOD section 7) is left: a share, not a distance.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ from expunge.reproduction.times import Energies, Times, band_times, energies, in
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-Measure = Literal["distance", "band", "half"]
-MEASURES: tuple[Measure, ...] = ("distance", "band", "half")
+Measure = Literal["gap", "band", "distance", "half"]
+MEASURES: tuple[Measure, ...] = ("gap", "band", "distance", "half")
 HALF = 0.5
 # Permutations behind the null of a rank correlation.
 SHUFFLES = 2000
@@ -36,16 +39,20 @@ SHUFFLES = 2000
 
 @dataclass(frozen=True, eq=False)
 class Forgetting:
-    """One world under one noise. `target`: of S_u/m; sets with less to begin with hold nothing to forget.
+    """One world under one noise.
 
-    margin: of influence and excess, METHOD section 7's time.
+    Attributes:
+        loss: mean privacy loss of each set under each original, [originals, sets], nats.
+        gap: target of the set's mean. target: of S_u/m; a set with less to begin with holds nothing to forget. margin:
+            of influence and excess, METHOD section 7's time.
     """
 
     world: str
     regime: str
     sets: tuple[ForgetSet, ...]
     curves: tuple[Curves, ...]
-    loss: Array  # mean over each set, [originals, sets], nats
+    loss: Array
+    gap: float
     target: float
     margin: float
 
@@ -70,6 +77,17 @@ class Forgetting:
         return tuple(energies(own.unlearned.own, own.oracles.own, own.original) for own in self.curves)
 
     @cached_property
+    def means(self) -> tuple[Energies, ...]:
+        """Of the mean over every set, as if it were one record."""
+        return tuple(
+            energies(
+                own.unlearned.own.mean(axis=2, keepdims=True), own.oracles.own.mean(axis=2, keepdims=True),
+                own.original.mean(axis=1, keepdims=True),
+            )
+            for own in self.curves
+        )  # fmt: skip
+
+    @cached_property
     def bands(self) -> tuple[Times, ...]:
         """The paper's times of every set, one a run."""
         return tuple(band_times(own.unlearned.own, own.oracles.own, self.looks) for own in self.curves)
@@ -84,7 +102,9 @@ class Forgetting:
             return Times(self.bands[number].steps[runs], self.bands[number].censored[runs])
         if measure == "half":
             return share_times(self.energies[number], runs, self.looks, HALF, self.target)
-        return distance_times(self.energies[number], runs, self.looks, self.target)
+        if measure == "distance":
+            return distance_times(self.energies[number], runs, self.looks, self.target)
+        return distance_times(self.means[number], runs, self.looks, self.gap)
 
     def margin_time(self, number: int, runs: Index) -> Times:
         """METHOD section 7's time: influence and excess within the margin from then on."""
@@ -141,8 +161,8 @@ class Forgetting:
 
 def forgetting(
     world: str, regime: str, originals: Sequence[Original], sets: tuple[ForgetSet, ...], curves: tuple[Curves, ...],
-    target: float, margin: float,
+    gap: float, target: float, margin: float,
 ) -> Forgetting:  # fmt: skip
     """Put together what the runs left."""
     loss = np.array([[own.loss[one.rows].mean() for one in sets] for own in originals])
-    return Forgetting(world, regime, sets, curves, loss, target, margin)
+    return Forgetting(world, regime, sets, curves, loss, gap, target, margin)

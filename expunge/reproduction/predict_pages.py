@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Series, Table, jackknife
-from expunge.reproduction.forgetting_by_loss import HALF, Forgetting, Measure
+from expunge.reproduction.forgetting_by_loss import MEASURES, Forgetting, Measure
 from expunge.reproduction.predict_estimates import (
     IN_WORDS,
     RIVALS,
@@ -56,16 +55,16 @@ def _times_figure(own: Forgetting) -> Figure:
     nulls = np.concatenate([own.of_kind("matched"), own.of_kind("random")])
     for measure in WITH_LAWS:
         series.append(_points(own, f"label-matched and random, {IN_WORDS[measure]}", measure, nulls, "null"))
-    if not why_not(own.observed("distance", own.everyone)):
-        law = own.law("distance", own.everyone)
+    if not why_not(own.observed("gap", own.everyone)):
+        law = own.law("gap", own.everyone)
         x = np.exp(np.linspace(np.log(own.loss.min()), np.log(own.loss.max()), 60))
         line = np.clip(law.line(x), 0, own.cap)
-        series.append(Series(name="logarithmic law, distance", x=_t(x), y=_t(line), kind="line"))
+        series.append(Series(name=f"logarithmic law, {IN_WORDS['gap']}", x=_t(x), y=_t(line), kind="line"))
     return Figure(
         name=f"{own.world} {own.regime} times", title=f"{own.world}, {own.regime}: time to unlearn by privacy loss",
-        caption=f"A point is a set of {len(own.sets[0].rows)} records: mean privacy loss, and steps of fine-tuning until"
-        f" it is forgotten, over {len(own.everyone)} originals; 0: there was nothing to forget; hollow: not by the cap"
-        f" of {own.cap:.0f} steps. Bars: 95 % jackknife intervals over originals.",
+        caption=f"A point is a set of {len(own.sets[0].rows)} records: mean privacy loss, and steps of fine-tuning"
+        f" until it is forgotten, over {len(own.everyone)} originals; 0: there was nothing to forget; hollow: not by"
+        f" the cap of {own.cap:.0f} steps. Bars: 95 % jackknife intervals over originals.",
         x_label="mean privacy loss, nats", y_label="steps to unlearn", series=tuple(series), x_log=True,
     )  # fmt: skip
 
@@ -93,14 +92,15 @@ def _points(own: Forgetting, name: str, measure: Measure, numbers: Index, kind: 
 def _curves_figure(own: Forgetting) -> Figure:
     series = []
     for name, numbers in _groups(own).items():
-        left = np.mean([own.energies[k].distance(own.everyone) for k in numbers], axis=0)
+        left = np.mean([own.means[k].distance(own.everyone) for k in numbers], axis=0)
         null = name in ("label-matched", "random")
         series.append(Series(name=name, x=_t(own.looks), y=_t(left), kind="null" if null else "line"))
     return Figure(
         name=f"{own.world} {own.regime} curves", title=f"{own.world}, {own.regime}: what is left along fine-tuning",
-        caption="Distance from the oracles (S_u/m, in their variance per record), mean over the sets of a group and all"
-        f" pairs of originals. A set counts as forgotten at {own.target:g}. Unbiased, so it may be below 0.",
-        x_label="steps of fine-tuning", y_label="distance from the oracles", series=tuple(series),
+        caption="Squared distance of the set's mean of phi from the oracles', in their variance of it; mean over the"
+        f" sets of a group and all pairs of originals. A set counts as forgotten at {own.gap:g}. Unbiased, so it may be"
+        " below 0.",
+        x_label="steps of fine-tuning", y_label="gap of means, squared", series=tuple(series),
     )  # fmt: skip
 
 
@@ -110,11 +110,12 @@ def _groups_table(world: str, found: Sequence[Forgetting]) -> Table:
         for name, numbers in _groups(own).items():
             runs = own.everyone
             energy = float(np.mean([own.energies[k].energy(runs) for k in numbers]))
+            gap = float(np.mean([own.means[k].energy(runs) for k in numbers]))
             margin = [own.margin_time(int(k), runs) for k in numbers]
             rows.append((
-                own.regime, name, _round(own.mean_loss(numbers, runs).mean()), _round(energy),
-                *(_round(own.steps(measure, numbers, runs).mean()) for measure in get_args(Measure)),
-                *(_share(own.censored(measure, numbers, runs).mean()) for measure in get_args(Measure)),
+                own.regime, name, _round(own.mean_loss(numbers, runs).mean()), _round(gap), _round(energy),
+                *(_round(own.steps(measure, numbers, runs).mean()) for measure in MEASURES),
+                *(_share(own.censored(measure, numbers, runs).mean()) for measure in MEASURES),
                 f"{sum(bool(one.censored) for one in margin)} of {len(margin)}",
                 _round(np.mean([own.curves[k].unlearned.held_out[:, -1].mean() for k in numbers])
                        - np.mean([own.curves[k].oracles.held_out.mean() for k in numbers])),
@@ -122,8 +123,8 @@ def _groups_table(world: str, found: Sequence[Forgetting]) -> Table:
     return Table(
         title=f"{world}: steps to unlearn by group of forget sets",
         heads=(
-            "noise", "sets", "mean loss", "S_o/m", "steps, distance", "steps, band", f"steps to {HALF:g} of influence",
-            "beyond the cap, distance", "beyond, band", "beyond, half", "not within the margin by the cap",
+            "noise", "sets", "mean loss", "gap before", "S_o/m", *(f"steps, {IN_WORDS[one]}" for one in MEASURES),
+            *(f"beyond the cap, {IN_WORDS[one]}" for one in MEASURES), "not within the margin by the cap",
             "held-out phi at the cap minus the oracles'",
         ),
         rows=tuple(rows),
@@ -180,13 +181,13 @@ def _words(own: Forgetting, part: Findings, seed: int) -> str:
         ]
         text += f" {', '.join(against)}."
     half = own.steps("half", numbers, own.everyone)
-    holds = np.array([own.energies[k].energy(own.everyone) > own.target for k in numbers])
-    if holds.sum() >= 2:
-        order = np.flatnonzero(holds)
-        hard, easy = np.array_split(half[order], 2)
+    holds = np.flatnonzero([own.energies[k].energy(own.everyone) > own.target for k in numbers])
+    if len(holds) >= 2:
+        hard, easy = np.array_split(half[holds], 2)
         text += (
-            f" Of the {holds.sum()} sets that hold something to forget, the harder half lost half of its influence in"
-            f" {hard.mean():.0f} steps and the easier in {easy.mean():.0f}: a logarithmic law needs them to be equal."
+            f" Of the {len(holds)} sets with a measurable distance of records, the harder half lost half of its"
+            f" influence in {hard.mean():.0f} steps and the easier in {easy.mean():.0f}: the law is logarithmic where"
+            " all decay at one rate."
         )
     return text
 

@@ -28,6 +28,7 @@ from expunge.reproduction.quantile_sets import sets_by_loss
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 from expunge.training.config import Strict
+from expunge.unlearning.pilots import MEASURABLE_ENERGY
 
 
 class Options(Strict):
@@ -40,7 +41,8 @@ class Options(Strict):
         share: of the training records in a set. sets: of every level of loss. matched: random sets of the labels of the
             hardest. random: sets drawn from all records.
         oracles: of each run. cap: of fine-tuning, in trainings. looks: on the way.
-        target: of the distance S_u/m, in the oracles' variance per record. margin: of influence and excess.
+        gap: target of a set's mean, in the oracles' variance of it: at 1 the mean is off by one standard deviation of
+            retraining. target: of S_u/m, in the oracles' variance per record. margin: of influence and excess.
     """
 
     regimes: dict[str, dict[str, dict[str, Any]]]
@@ -52,7 +54,8 @@ class Options(Strict):
     oracles: int = Field(ge=2)
     cap: float = Field(gt=0)
     looks: int = Field(ge=4)
-    target: float = Field(gt=0)
+    gap: float = Field(default=1.0, gt=0)
+    target: float = Field(default=MEASURABLE_ENERGY, gt=0)
     margin: float = Field(default=0.1, gt=0)
 
 
@@ -84,7 +87,7 @@ def _run(name: str, regime: str, world: World, options: Options, count: int, wor
     sets = sets_by_loss(world, originals, size, options.sets, options.matched, options.random)
     rows = [own.rows for own in sets]
     curves = forget_curves(world, work, "unlearn", originals, rows, _looks(world, options), options.oracles)
-    return forgetting(name, regime, originals, sets, curves, options.target, options.margin)
+    return forgetting(name, regime, originals, sets, curves, options.gap, options.target, options.margin)
 
 
 def _sets(options: Options) -> int:
