@@ -22,6 +22,7 @@ from cli import (
     projects,
     purging,
     queue,
+    reproducing,
     requests,
     scheduling,
     serving,
@@ -55,6 +56,7 @@ def _global_options(
 MODULES = (
     demo, projects, training, unlearning, evaluating, evidence, requests, queue, due, approving, scheduling, statistics,
     explaining, purging, models, audit, ledger, serving, keys, storage,
+    reproducing,
 )  # fmt: skip
 for module in MODULES:
     module.add_to(app)

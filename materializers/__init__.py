@@ -3,6 +3,17 @@
 
 def register() -> None:
     """Make every materializer known to ZenML."""
-    from materializers import documents, models, outputs, pages, prefixes, scores, shards, tables, trajectories
+    from materializers import (
+        documents,
+        models,
+        outputs,
+        pages,
+        prefixes,
+        reproduction,
+        scores,
+        shards,
+        tables,
+        trajectories,
+    )
 
-    _ = (documents, models, outputs, pages, prefixes, scores, shards, tables, trajectories)
+    _ = (documents, models, outputs, pages, prefixes, reproduction, scores, shards, tables, trajectories)

@@ -6,12 +6,14 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from expunge.data.registry import LOADERS
 from expunge.errors import NotFoundError, UsageError, nearest
 from expunge.reproduction.rules import Rule
 from expunge.training.config import Strict, TrainingConfig
@@ -59,6 +61,7 @@ class ScenarioConfig(Strict):
 
     Attributes:
         title, question: of the results, in words. originals: independent trained models, the seeds of every interval.
+        measure: "package.module:function" of a scenario of your own; default: the one of this name that ships.
         worlds: data sets by name. options: sizes of the scenario's own, checked by its module.
         quick: what `--quick` changes, as dotted keys (`worlds.digits.training.steps: 100`); null removes a key.
     """
@@ -66,6 +69,7 @@ class ScenarioConfig(Strict):
     scenario: str
     title: str
     question: str
+    measure: str | None = None
     originals: int = Field(gt=0)
     seed: int = Field(default=0, ge=0)
     worlds: dict[str, WorldConfig]
@@ -83,15 +87,24 @@ class ScenarioConfig(Strict):
         """SHA-256 of the whole declaration in canonical JSON."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
+    def measured(self) -> dict[str, Any]:
+        """What parts depend on: all but words and rules, so that those can be mended without measuring again."""
+        return self.model_dump(mode="json", include={"scenario", "measure", "originals", "seed", "worlds", "options"})
+
 
 def load_scenario(
-    path: Path, quick: bool = False, overrides: Iterable[str] = (), only: Iterable[str] = ()
+    path: Path,
+    quick: bool = False,
+    overrides: Iterable[str] = (),
+    only: Iterable[str] = (),
+    data_dir: Path | None = None,
 ) -> ScenarioConfig:
     """Read a scenario's YAML.
 
     Args:
         quick: apply its `quick` section. overrides: `key.path=value`, applied last. only: keep these data sets; rules
-            that name another data set (contrasts "NAME: ...") are left out with them.
+            that name another data set (contrasts "NAME: ...") are left out with them. data_dir: where loaders that take
+            such a folder look.
 
     Raises NotFoundError for a missing file or data set, UsageError for an unknown key or a value out of range.
     """
@@ -111,6 +124,7 @@ def load_scenario(
             raise UsageError(f"--set {override!r} is not of the form key.path=value.")
         _set(raw, key.split("."), yaml.safe_load(value), f"--set {override!r}")
     _keep_only(raw, list(only), path)
+    _look_in(raw, data_dir)
     try:
         return ScenarioConfig.model_validate(raw)
     except ValidationError as error:
@@ -130,6 +144,22 @@ def _keep_only(raw: dict[str, Any], only: list[str], path: Path) -> None:
     raw["worlds"] = {name: worlds[name] for name in only}
     rules = raw.get("rules") or []
     raw["rules"] = [r for r in rules if not any(str(r.get("contrast")).startswith(f"{name}: ") for name in dropped)]
+
+
+def _look_in(raw: dict[str, Any], folder: Path | None) -> None:
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise NotFoundError(f"No folder {folder}.", "Give the folder that holds the data set's files.")
+    taking = [
+        world["data"]
+        for world in (raw.get("worlds") or {}).values()
+        if "data_dir" in signature(LOADERS.get(world["data"]["name"], dict)).parameters
+    ]
+    if not taking:
+        raise UsageError("None of these data sets is read from a folder.", "Leave --data-dir out.")
+    for data in taking:
+        data.setdefault("options", {})["data_dir"] = str(folder.absolute())
 
 
 def _set(raw: dict[str, Any], path: list[str], value: Any, where: str) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict
 from scipy.stats import t as student
 
 from expunge.errors import UsageError
@@ -16,11 +17,17 @@ from expunge.unlearning.plan import Document
 Array = NDArray[np.float64]
 LEVEL = 0.95
 Cell = str | float | int | None
-# points: one mark a value. line: joined. null: what chance does (label-matched random sets, or no effect), greyed.
-Kind = Literal["points", "line", "null"]
+# points: one mark a value. line: joined. null, null line: what chance does (label-matched random sets), in grey.
+Kind = Literal["points", "line", "null", "null line"]
 
 
-class Estimate(Document):
+class Numbers(Document):
+    """A document whose numbers may be infinite or not a number: JSON has them as strings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Estimate(Numbers):
     """A number over seeds: value, standard error and the degrees of freedom of its t interval.
 
     per_seed: the figure of each seed, where it has one. seeds: how many there were. unit: of the value, "" for none.
@@ -92,7 +99,7 @@ def jackknife(figure: Callable[[NDArray[np.int64]], float], seeds: int, unit: st
     )  # fmt: skip
 
 
-class Series(Document):
+class Series(Numbers):
     """Points of a figure: x and y, with the ends of y's interval where there is one.
 
     censored: which y are at least so large (drawn hollow, as an arrow's foot); empty: none. names: of the points, for
@@ -109,7 +116,7 @@ class Series(Document):
     names: tuple[str, ...] = ()
 
 
-class Figure(Document):
+class Figure(Numbers):
     """A plot: what its axes are, the series on it and a sentence that says how to read it.
 
     x_names: names in place of numbers, for x = 0, 1, 2, ...
@@ -126,7 +133,7 @@ class Figure(Document):
     x_names: tuple[str, ...] = ()
 
 
-class Table(Document):
+class Table(Numbers):
     """A table: a title, heads, and rows of words and numbers (None: not measured)."""
 
     title: str
@@ -135,7 +142,7 @@ class Table(Document):
     note: str = ""
 
 
-class Findings(Document):
+class Findings(Numbers):
     """What one scenario measured.
 
     estimates: by name; rules speak of them. not_estimable: names that rules may speak of, with the reason why there is

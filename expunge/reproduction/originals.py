@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.evaluation.confidence import phi
+from expunge.privacy.forget_sets import build_forget_set
 from expunge.privacy.scores import GradientNorms, PrivacyLosses
 from expunge.privacy.scoring_parts import ScoringOptions
 from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
@@ -72,12 +73,13 @@ def mean_rank(originals: tuple[Original, ...]) -> Array:
 
 
 def label_matched(world: World, forget: Rows, seed: int) -> Rows:
-    """As many records of each label at random, none of the set: the null of METHOD section 9."""
-    rng = np.random.default_rng(seed)
-    targets = world.train.targets
-    free = np.setdiff1d(np.arange(len(targets)), forget)
-    chosen = [
-        rng.choice(free[targets[free] == label], count, replace=False)
-        for label, count in zip(*np.unique(targets[forget], return_counts=True), strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))
+    """As many records of each label at random, none of the set: the null of METHOD section 9.
+
+    Raises:
+        UsageError: too few other records with some label.
+    """
+    ids = world.train.record_ids
+    labels = dict(zip(ids, world.train.targets.tolist(), strict=True))
+    reference = [ids[row] for row in forget]
+    found = build_forget_set("label_matched", ids, reference=reference, labels=labels, seed=seed % 2**32)
+    return np.sort(world.train.rows(found.record_ids))

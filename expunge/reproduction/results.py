@@ -12,14 +12,13 @@ import torch
 from scipy.stats import t as student
 
 from expunge.reproduction.config import FEWEST_ORIGINALS, ScenarioConfig
-from expunge.reproduction.findings import Findings
+from expunge.reproduction.findings import Findings, Numbers
 from expunge.reproduction.rules import Conclusion, conclude
-from expunge.unlearning.plan import Document
 
 FORMAT = "expunge.reproduction/1"
 
 
-class Provenance(Document):
+class Provenance(Numbers):
     """Where numbers come from: code revision ("+": with changes), digest of the declaration, versions and machine."""
 
     code: str
@@ -30,7 +29,7 @@ class Provenance(Document):
     finished: str
 
 
-class Results(Document):
+class Results(Numbers):
     """One scenario's results. quick: too small for claims. config: the declaration that ran, whole."""
 
     format: str = FORMAT

@@ -8,9 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from expunge.errors import UsageError, nearest
-from expunge.reproduction.findings import Estimate, Findings
+from expunge.reproduction.findings import Estimate, Findings, Numbers
 from expunge.training.config import Strict
-from expunge.unlearning.plan import Document
 
 Verdict = Literal["supported", "not supported", "undecided"]
 LEVEL = 0.05
@@ -35,7 +34,7 @@ class Rule(Strict):
     level: float = Field(default=LEVEL, gt=0, lt=1)
 
 
-class Conclusion(Document):
+class Conclusion(Numbers):
     """What a rule says of the numbers.
 
     interval: 95 %, of the estimate, not corrected. p_for, p_against: Holm-corrected p-values of "the effect is smaller

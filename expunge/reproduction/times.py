@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from expunge.evaluation.influence_estimate import floored_variance
+from expunge.reproduction.findings import jackknife
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
 # Of the median variance over records: EvaluationSettings' default.
 FLOOR = 0.5
+LEAST_ENERGY = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ class Energies:
         """S_o/m of these runs, the originals' distance from the oracles per record; unbiased, so it may be below 0."""
         return float(_over_pairs(self.original[runs], self.original[runs]))
 
+    @property
+    def measurable(self) -> bool:
+        """Whether the originals hold something: the lower 95 % bound of S_o/m over runs exceeds .05 (METHOD section 7).
+
+        Decided by all runs, so that leaving one out for an interval does not change it.
+        """
+        found = jackknife(self.energy, len(self.original))
+        return found.interval(0.9)[0] > LEAST_ENERGY
+
     def influence(self, runs: Index) -> Array:
         """C/S_o at each look, [L]: 1 untouched, 0 forgotten."""
         shifted = self.original[runs][:, None, :]
@@ -110,9 +121,9 @@ def energies(unlearned: Array, oracles: Array, original: Array) -> Energies:
 def influence_times(found: Energies, runs: Index, looks: Array, margin: float) -> Times:
     """Our measure, one time for these runs together: |influence| and excess stay at most `margin`. Scalars as arrays.
 
-    Where the originals hold no more influence than `margin` a record there is nothing to forget, and the time is 0.
+    Where the originals hold nothing measurable there is nothing to forget, and the time is 0.
     """
-    if found.energy(runs) <= margin:
+    if not found.measurable:
         return Times(np.array(0.0), np.array(False))
     inside = (np.abs(found.influence(runs)) <= margin) & (found.excess(runs) <= margin)
     return staying(inside, looks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ Part = dict[str, NDArray[Any]]
 Report = Callable[[str, int, int], None]
 # Goes up when the code computes parts otherwise than before: old parts are then left alone, and made again.
 FORMAT = 1
+_SECONDS = "seconds taken"
 
 
 class Work:
@@ -24,13 +26,17 @@ class Work:
     Args:
         report: told (what is running, units done, units in all). The units are the scenario's own measure of work,
             models trained say, so that the time left can be told from them.
+
+    Attributes:
+        seconds: what the parts that were there already had taken when they were made.
     """
 
     def __init__(self, folder: Path, name: str, depends: Mapping[str, Any], report: Report | None = None) -> None:
         text = json.dumps([FORMAT, dict(depends)], sort_keys=True, default=str)
         self.folder = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.name, self._report = name, report
+        self._name, self._report = name, report
+        self.seconds = 0.0
         self._total, self._done = 0, 0
 
     def expect(self, units: int) -> None:
@@ -44,16 +50,20 @@ class Work:
         """
         file = self.folder / f"{name}.npz"
         if not file.is_file():
-            self._say(name)
+            self._say()
+            started = time.monotonic()
+            made = make()
+            taken = np.array(time.monotonic() - started)
             partial = self.folder / f"{name}.partial.npz"
-            np.savez(partial, **make())  # type: ignore[arg-type]
+            np.savez(partial, **{**made, _SECONDS: taken})  # type: ignore[arg-type]
             partial.replace(file)
             self._done += units
-            self._say(name)
-        else:
-            self._total -= units
+            self._say()
+            return made
+        self._total -= units
         with np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+            self.seconds += float(stored[_SECONDS])
+            return {key: stored[key] for key in stored.files if key != _SECONDS}
 
     def place(self, name: str) -> Path:
         """A folder for what resumes by itself, a trajectory say; `clear` removes it."""
@@ -62,9 +72,9 @@ class Work:
         return path
 
     def clear(self) -> None:
-        """Remove what only the run itself needed: the weights. Parts stay, so that a second run measures nothing."""
+        """Remove the weights. Parts stay, so that a second run trains the originals alone."""
         shutil.rmtree(self.folder / "work", ignore_errors=True)
 
-    def _say(self, part: str) -> None:
+    def _say(self) -> None:
         if self._report is not None:
-            self._report(f"{self.name}: {part}", self._done, max(1, self._total))
+            self._report(self._name, self._done, max(1, self._total))

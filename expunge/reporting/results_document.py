@@ -1,0 +1,102 @@
+"""All scenarios in one document: docs/results.md, with their JSON and their plots beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from expunge.reporting.axes import number
+from expunge.reporting.scenario_plots import plot_file
+from expunge.reproduction.findings import Table
+from expunge.reproduction.results import Results
+from expunge.reproduction.rules import Conclusion
+
+
+def document(results: Mapping[str, Results], folder: str) -> dict[str, str]:
+    """Files by name: "" is the Markdown document, the others lie in the folder of that name beside it."""
+    files = {"": _markdown(results, folder)}
+    for name, own in results.items():
+        files[f"{name}.json"] = own.model_dump_json(indent=1) + "\n"
+        files |= {f"{name}-{figure.name}.svg": plot_file(figure) for figure in own.findings.figures}
+    return files
+
+
+def _markdown(results: Mapping[str, Results], folder: str) -> str:
+    lines = [
+        "# The paper's experiments, run here",
+        "",
+        "Generated from the results' artifacts by `expunge reproduce --write docs/results.md`; not written by hand. One"
+        " scenario again: `expunge reproduce NAME`; one data set of it: `--only DATA`; against these numbers:"
+        f" `--compare docs/{folder}/NAME.json`. Every conclusion follows a rule that stood in the YAML before"
+        " the run: an estimate, its interval over originals (seeds), and the smallest effect that counts; p-values are"
+        " Holm-corrected. Intervals are 95 %. The paper: Sepahvand et al., ICML 2025, arXiv 2505.18786.",
+        "",
+        "## Did the paper's claims hold here?",
+        "",
+        *_conclusions((name, c) for name, own in results.items() for c in own.conclusions if c.paper),
+        "",
+    ]
+    open_ones = [(name, c) for name, own in results.items() for c in own.conclusions if not c.paper]
+    if open_ones:
+        lines += ["## Open questions and checks", "", *_conclusions(open_ones), ""]
+    for name, own in results.items():
+        lines += _scenario(name, own, folder)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _conclusions(named: Iterable[tuple[str, Conclusion]]) -> list[str]:
+    lines = ["| scenario | claim | verdict | estimate, 95 % | smallest effect that counts |", "|---|---|---|---|---|"]
+    for name, own in named:
+        value = "not estimable" if own.value is None or own.interval is None else _interval(own.value, own.interval)
+        lines.append(f"| {name} | {own.claim} | **{own.verdict}** | {value} | {own.rule.partition(', at level')[0]} |")
+    return lines
+
+
+def _scenario(name: str, own: Results, folder: str) -> list[str]:
+    made = own.provenance
+    machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
+    versions = ", ".join(f"{key} {value}" for key, value in made.versions.items())
+    quick = " **A quick run, too small for a claim.**" if own.quick else ""
+    lines = [
+        f"## {own.title}",
+        "",
+        f"`expunge reproduce {name}{' --quick' if own.quick else ''}`: {own.question}{quick}",
+        "",
+        *(f"* {words}" for words in own.findings.words),
+        "",
+    ]
+    for figure in own.findings.figures:
+        lines += [
+            f"**{figure.title}** {figure.caption}",
+            "",
+            f"![{figure.title}]({folder}/{name}-{figure.name}.svg)",
+            "",
+        ]
+    for table in own.findings.tables:
+        lines += _table(table)
+    lines += [
+        f"*{own.originals} originals a data set, seed {own.seed}; declaration {made.declaration[:12]}, code"
+        f" {made.code[:13]}; {made.seconds:.0f} s on {machine}; {versions}; finished {made.finished}. All estimates:"
+        f" [{name}.json]({folder}/{name}.json).*",
+        "",
+    ]
+    return lines
+
+
+def _table(table: Table) -> list[str]:
+    lines = [f"**{table.title}**", "", _row(table.heads), _row(["---"] * len(table.heads))]
+    lines += [_row([number(cell) for cell in row]) for row in table.rows]
+    return [*lines, "", *([table.note, ""] if table.note else [])]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _interval(value: float, interval: tuple[float, float]) -> str:
+    return f"{number(value)} [{number(interval[0])}, {number(interval[1])}]"
+
+
+def read_results(text: str) -> Results:
+    """Results from the JSON file that `document` made. Raises pydantic's ValidationError for another file."""
+    return Results.model_validate(json.loads(text))

@@ -1,0 +1,1 @@
+"""The step that measures a declared scenario."""

@@ -1,0 +1,114 @@
+"""Are results shown as they are: plots that stay finite, a page, a document, and a comparison that can fail?"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expunge.reporting.results_document import document, read_results
+from expunge.reporting.results_page import results_page
+from expunge.reporting.scenario_plots import plot_file, scenario_plot
+from expunge.reproduction.config import ScenarioConfig
+from expunge.reproduction.findings import Figure, Findings, Series, Table, over_seeds
+from expunge.reproduction.results import Provenance, Results, disagreements, machine, make_results
+
+POINTS = Series(
+    name="sets <b>", x=(1.0, 10.0, 1000.0), y=(0.2, 0.5, 0.9), low=(0.1, -math.inf, 0.8), high=(0.3, math.inf, 1.0),
+    censored=(False, False, True), names=("easy", "middle", "hard & fast"),
+)  # fmt: skip
+NULL = Series(name="random", x=(1.0, 1000.0), y=(0.4, 0.4), kind="null line")
+FIGURE = Figure(
+    name="times", title="Times & losses", caption="Grey: chance.", x_label="privacy loss", y_label="time",
+    series=(POINTS, NULL), x_log=True,
+)  # fmt: skip
+
+
+def _results(values: list[float], **more: Any) -> Results:
+    config = ScenarioConfig.model_validate(
+        {
+            "scenario": "own", "title": "Own & only", "question": "Does it?", "originals": len(values), "worlds": {
+                "digits": {
+                    "data": {"name": "digits", "train": 200, "held_out": 50}, "model": {"name": "mlp"},
+                    "training": {
+                        "steps": 20, "batch_size": 16, "learning_rate": 0.3, "noise": {"convention": "implicit"},
+                    },
+                }
+            },
+            "rules": [
+                {"claim": "It does", "contrast": "digits: slope"},
+                {"claim": "It is open", "contrast": "digits: other", "paper": False},
+            ],
+        }
+    )  # fmt: skip
+    findings = Findings(
+        estimates={"digits: slope": over_seeds(values)},
+        not_estimable={"digits: other": "too few"},
+        figures=(FIGURE,),
+        tables=(Table(title="Sets", heads=("set", "time"), rows=(("a|b", 1.5), ("c", None))),),
+        words=("The slope was measured.",),
+    )
+    provenance = Provenance(
+        code="abc", declaration="0" * 64, versions={"torch": "2"}, machine=machine(), seconds=3.0, finished="2026-01-01"
+    )
+    return make_results(config, more.get("quick", False), findings, provenance)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {}, {"x_log": False}, {"y_log": True}, {"x_names": ("a", "b")}, {"x_names": tuple("abcdefgh")}, {"series": ()},
+        {"series": (NULL,)},
+        {"series": (Series(name="n", x=(0.0, math.nan), y=(math.inf, -1.0)),), "y_log": True},
+        {"series": (Series(name="n", x=(2.0,), y=(2.0,), kind="line", low=(1.0,), high=(math.inf,)),)},
+    ],
+)  # fmt: skip
+def test_a_figure_is_finite_and_well_formed(change: dict[str, Any]) -> None:
+    drawn = plot_file(FIGURE.model_copy(update=change))
+    ET.fromstring(drawn)
+    body = scenario_plot(FIGURE.model_copy(update=change))
+    assert "nan" not in body and "inf" not in body.replace("infinity", "")
+    assert "<b>" not in drawn
+
+
+def test_a_censored_time_is_hollow_and_says_at_least() -> None:
+    drawn = scenario_plot(FIGURE)
+    assert "hard &amp; fast: at least 0.9" in drawn and 'class="line-a"' in drawn
+
+
+def test_page_and_document_say_the_same() -> None:
+    results = _results([1.0, 1.1, 0.9, 1.05, 0.95])
+    page, files = results_page(results), document({"own": results}, "results")
+    text = files[""]
+    for words in ("It does", "supported", "undecided", "The slope was measured."):
+        assert words in page and words in text
+    assert "| own | It does | **supported** | 1 [0.902, 1.1] |" in text
+    assert "a\\|b" in text and "](results/own-times.svg)" in text and "own-times.svg" in files
+    assert "abc" in text and "seed 0" in text and "torch 2" in text
+    assert read_results(files["own.json"]) == results
+    assert text.index("Did the paper's claims") < text.index("It does") < text.index("Open questions")
+
+
+def test_a_quick_run_says_so_everywhere() -> None:
+    results = _results([1.0, 1.1, 0.9, 1.05, 0.95], quick=True)
+    assert "quick run" in results_page(results) and "quick run" in document({"own": results}, "r")[""].lower()
+    assert {c.verdict for c in results.conclusions} == {"undecided"}
+    few = _results([1.0, 1.1, 0.9])
+    assert {c.verdict for c in few.conclusions} == {"undecided"}
+
+
+def test_infinite_intervals_survive_the_file() -> None:
+    results = _results([1.0])
+    assert results.findings.estimates["digits: slope"].interval() == (-math.inf, math.inf)
+    assert read_results(results.model_dump_json()) == results
+    results_page(results)
+
+
+def test_a_rerun_is_compared_within_the_intervals() -> None:
+    rng = np.random.default_rng(0)
+    stated, again, other = (_results((m + rng.normal(size=6) * 0.1).tolist()) for m in (1.0, 1.0, 2.0))
+    assert disagreements(stated, stated) == [] and disagreements(stated, again) == []
+    assert len(disagreements(stated, other)) == 1 and "digits: slope" in disagreements(stated, other)[0]
