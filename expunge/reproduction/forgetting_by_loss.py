@@ -43,7 +43,7 @@ class Forgetting:
 
     Attributes:
         loss: mean privacy loss of each set under each original, [originals, sets], nats.
-        gap: target of the set's mean. target: of S_u/m; a set with less to begin with holds nothing to forget. margin:
+        gap: target of the set's mean. target: of S_u/m. A set with less to begin with holds nothing to forget. margin:
             of influence and excess, METHOD section 7's time.
     """
 
@@ -78,14 +78,23 @@ class Forgetting:
 
     @cached_property
     def means(self) -> tuple[Energies, ...]:
-        """Of the mean over every set, as if it were one record."""
+        """Of the mean over every set, as if it were one record.
+
+        Floored over the sets as METHOD section 7 floors over records: a set whose oracles lie close by chance is not
+        slow for it.
+        """
+
+        def mean(values: Array) -> Array:
+            together: Array = values.mean(axis=-1)
+            return together
+
+        unlearned = np.stack([mean(own.unlearned.own) for own in self.curves], axis=-1)
+        oracles = np.stack([mean(own.oracles.own) for own in self.curves], axis=-1)
+        original = np.stack([mean(own.original) for own in self.curves], axis=-1)
+        found = energies(unlearned, oracles, original)
         return tuple(
-            energies(
-                own.unlearned.own.mean(axis=2, keepdims=True), own.oracles.own.mean(axis=2, keepdims=True),
-                own.original.mean(axis=1, keepdims=True),
-            )
-            for own in self.curves
-        )  # fmt: skip
+            Energies(found.unlearned[..., k : k + 1], found.original[..., k : k + 1]) for k in range(len(self.sets))
+        )
 
     @cached_property
     def bands(self) -> tuple[Times, ...]:
@@ -101,7 +110,7 @@ class Forgetting:
         if measure == "band":
             return Times(self.bands[number].steps[runs], self.bands[number].censored[runs])
         if measure == "half":
-            return share_times(self.energies[number], runs, self.looks, HALF, self.target)
+            return share_times(self.energies[number], runs, self.looks, HALF)
         if measure == "distance":
             return distance_times(self.energies[number], runs, self.looks, self.target)
         return distance_times(self.means[number], runs, self.looks, self.gap)

@@ -181,7 +181,7 @@ def _words(own: Forgetting, part: Findings, seed: int) -> str:
         ]
         text += f" {', '.join(against)}."
     half = own.steps("half", numbers, own.everyone)
-    holds = np.flatnonzero([own.energies[k].energy(own.everyone) > own.target for k in numbers])
+    holds = np.flatnonzero([own.energies[k].measurable for k in numbers])
     if len(holds) >= 2:
         hard, easy = np.array_split(half[holds], 2)
         text += (

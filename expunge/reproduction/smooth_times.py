@@ -46,8 +46,8 @@ def distance_times(found: Energies, runs: Index, looks: Array, target: float) ->
     return crossing(found.distance(runs), looks, target)
 
 
-def share_times(found: Energies, runs: Index, looks: Array, share: float, measurable: float) -> Times:
-    """Steps until influence is at most `share`; 0 where S_o/m is at most `measurable`: there is nothing to share."""
-    if found.energy(runs) <= measurable:
+def share_times(found: Energies, runs: Index, looks: Array, share: float) -> Times:
+    """Steps until influence is at most `share`; 0 where the originals hold nothing measurable: nothing to share."""
+    if not found.measurable:
         return Times(np.array(0.0), np.array(False))
     return crossing(found.influence(runs), looks, share)

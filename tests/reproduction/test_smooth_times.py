@@ -55,7 +55,7 @@ def test_distance_takes_longer_from_further_and_a_share_does_not() -> None:
     runs = np.arange(6)
     near, far = planted(2.0), planted(8.0, seed=1)
     distance = [float(distance_times(e, runs, LOOKS, 0.25).steps) for e in (near, far)]
-    share = [float(share_times(e, runs, LOOKS, 0.5, 0.25).steps) for e in (near, far)]
+    share = [float(share_times(e, runs, LOOKS, 0.5).steps) for e in (near, far)]
     # Energies decay at twice the rate: 75 ln(4/.25) = 208 and 75 ln(64/.25) = 416; the share at 150 ln 2 = 104.
     assert distance == pytest.approx([208, 416], rel=0.15)
     assert share == pytest.approx([104, 104], rel=0.2)
@@ -65,4 +65,4 @@ def test_null_has_nothing_to_forget() -> None:
     found = planted(0.0)
     runs = np.arange(6)
     assert float(distance_times(found, runs, LOOKS, 0.25).steps) == 0.0
-    assert float(share_times(found, runs, LOOKS, 0.5, 0.25).steps) == 0.0
+    assert float(share_times(found, runs, LOOKS, 0.5).steps) == 0.0
