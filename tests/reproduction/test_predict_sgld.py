@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from expunge.errors import UsageError
+from expunge.errors import NotFoundError, UsageError
 from expunge.reproduction.config import load_scenario
 from expunge.reproduction.findings import Findings
 from expunge.reproduction.forget_curves import Curves, Seen, spaced_looks
@@ -26,6 +26,7 @@ from expunge.reproduction.predict_sgld import measure
 from expunge.reproduction.quantile_sets import ForgetSet
 from expunge.reproduction.rules import conclude
 from expunge.reproduction.work import Work
+from expunge.reproduction.world import open_world
 
 RUNS, ORACLES, RECORDS, SETS = 5, 4, 20, 20
 RATE = 120.0  # steps in which a displacement falls by a factor e
@@ -152,6 +153,15 @@ def test_declarations_load(name: str, quick: bool) -> None:
     config = load_scenario(CONFIG.with_name(f"{name}.yaml"), quick=quick)
     options = checked_options(Options, config.options, name)
     assert set(options.regimes) == set(config.worlds) and (quick or config.originals >= 5)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_data_that_is_not_here_is_said_to_be_missing(name: str, tmp_path: Path) -> None:
+    config = load_scenario(
+        CONFIG.with_name(f"predict-sgld-{name}.yaml"), overrides=[f"worlds.{name}.data.options.data_dir={tmp_path}"]
+    )
+    with pytest.raises(NotFoundError, match=str(tmp_path)):
+        open_world(name, config.worlds[name], config.seed)
 
 
 def test_a_world_without_regimes_is_refused(tmp_path: Path) -> None:
