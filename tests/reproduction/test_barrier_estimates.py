@@ -9,7 +9,7 @@ import pytest
 from barrier_cases import NULLS, ORIGINALS, RATES, SETS, heights, noise
 
 from expunge.errors import UsageError
-from expunge.reproduction.barrier_estimates import (
+from expunge.reproduction.barriers.estimates import (
     COUPLINGS,
     FALLS,
     MEASURES,
@@ -22,7 +22,7 @@ from expunge.reproduction.barrier_estimates import (
     slope,
     spearman,
 )
-from expunge.reproduction.barrier_heights import WAYS
+from expunge.reproduction.barriers.heights import WAYS
 from expunge.reproduction.findings import Estimate, over_seeds
 
 GROWTH = "made up: growth of the retain barrier, own seed"

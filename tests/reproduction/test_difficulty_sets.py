@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from expunge.reproduction.config import WorldConfig
-from expunge.reproduction.difficulty_sets import (
+from expunge.reproduction.originals import Original, train_originals
+from expunge.reproduction.rank_sgd.sets import (
     C_PROXY,
     EL2N,
     PRIVACY_LOSS,
@@ -20,8 +21,7 @@ from expunge.reproduction.difficulty_sets import (
     joint_score,
     overlap,
 )
-from expunge.reproduction.originals import Original, train_originals
-from expunge.reproduction.rank_stability import between_models, loss_at, over_checkpoints, over_noise
+from expunge.reproduction.rank_sgd.stability import between_models, loss_at, over_checkpoints, over_noise
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 

@@ -15,7 +15,7 @@ from expunge.reproduction.config import WorldConfig, load_scenario
 from expunge.reproduction.findings import Findings
 from expunge.reproduction.forget_curves import Curves, Seen
 from expunge.reproduction.group import measure
-from expunge.reproduction.group_estimates import (
+from expunge.reproduction.group.estimates import (
     all_estimates,
     difference_name,
     partial_name,
@@ -23,18 +23,18 @@ from expunge.reproduction.group_estimates import (
     spearman_name,
     without_each_kind,
 )
-from expunge.reproduction.group_measured import ENERGY, LEFT, TIME, Measured
-from expunge.reproduction.group_pages import bounds_by_kind, figures, tables
-from expunge.reproduction.group_planted import Planted, plant
-from expunge.reproduction.group_predictors import (
+from expunge.reproduction.group.measured import ENERGY, LEFT, TIME, Measured
+from expunge.reproduction.group.pages import bounds_by_kind, figures, tables
+from expunge.reproduction.group.planted import Planted, plant
+from expunge.reproduction.group.predictors import (
     PREDICTORS,
     classic_bound,
     doublings,
     estimator_check,
     set_predictors,
 )
-from expunge.reproduction.group_sets import GroupSet, Kind, SetSizes, draw_sets, level_gram, one_of_each
-from expunge.reproduction.group_words import answer, world_words
+from expunge.reproduction.group.sets import GroupSet, Kind, SetSizes, draw_sets, level_gram, one_of_each
+from expunge.reproduction.group.words import answer, world_words
 from expunge.reproduction.originals import Original, train_originals
 from expunge.reproduction.rules import conclude
 from expunge.reproduction.work import Work

@@ -8,8 +8,8 @@ import pytest
 from expunge.errors import UsageError
 from expunge.reproduction.config import ScenarioConfig, WorldConfig, load_scenario
 from expunge.reproduction.findings import Findings
-from expunge.reproduction.noise_arithmetic import threads
-from expunge.reproduction.noise_worth import losses_at, median_loss, needed_noise
+from expunge.reproduction.implicit_noise.arithmetic import threads
+from expunge.reproduction.implicit_noise.worth import losses_at, median_loss, needed_noise
 from expunge.reproduction.originals import Original, train_originals
 from expunge.reproduction.registry import find_scenario
 from expunge.reproduction.rules import conclude

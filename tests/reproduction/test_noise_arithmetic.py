@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from expunge.reproduction.noise_arithmetic import arithmetics, round_by_coin, threads
+from expunge.reproduction.implicit_noise.arithmetic import arithmetics, round_by_coin, threads
 from expunge.training.randomness import generator
 from expunge.training.state import TrainingState
 

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from expunge.reproduction.config import WorldConfig
-from expunge.reproduction.noise_arithmetic import threads
-from expunge.reproduction.noise_calibration import converted, equivalent, excess_over_proportion, growth, inject
+from expunge.reproduction.implicit_noise.arithmetic import threads
+from expunge.reproduction.implicit_noise.calibration import (
+    converted,
+    equivalent,
+    excess_over_proportion,
+    growth,
+    inject,
+)
 from expunge.reproduction.world import World, open_world
 from expunge.training import Trajectory, train
 
@@ -91,8 +97,8 @@ def test_without_kinks_runs_part_in_proportion(world: World, trajectory: Traject
 
 
 def test_a_float32_run_with_known_noise_is_recovered(world: World, trajectory: Trajectory, tmp_path: Path) -> None:
-    from expunge.reproduction.noise_arithmetic import arithmetics, known_name
-    from expunge.reproduction.noise_runs import measure_ways
+    from expunge.reproduction.implicit_noise.arithmetic import arithmetics, known_name
+    from expunge.reproduction.implicit_noise.runs import measure_ways
 
     with threads(1):
         run = measure_ways(world, trajectory, arithmetics(False, 5, known=[2e-2]), [known_name(2e-2)])

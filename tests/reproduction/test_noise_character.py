@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from expunge.reproduction.noise_character import character
+from expunge.reproduction.implicit_noise.character import character
 
 WIDTH, BATCHES = 4000, 24
 

@@ -8,9 +8,16 @@ import torch
 
 from expunge.errors import ExpungeError
 from expunge.reproduction.config import WorldConfig
-from expunge.reproduction.noise_arithmetic import PLAIN, Arithmetic, arithmetics, known_name, plain, threads
-from expunge.reproduction.noise_process import measure_elsewhere
-from expunge.reproduction.noise_runs import Runner, looks_of, measure_seeds, measure_ways, reference_path, steps
+from expunge.reproduction.implicit_noise.arithmetic import PLAIN, Arithmetic, arithmetics, known_name, plain, threads
+from expunge.reproduction.implicit_noise.process import measure_elsewhere
+from expunge.reproduction.implicit_noise.runs import (
+    Runner,
+    looks_of,
+    measure_seeds,
+    measure_ways,
+    reference_path,
+    steps,
+)
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World, open_world
 from expunge.training import Trajectory, train

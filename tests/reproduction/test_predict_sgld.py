@@ -11,8 +11,8 @@ from expunge.errors import NotFoundError, UsageError
 from expunge.reproduction.config import load_scenario
 from expunge.reproduction.findings import Findings
 from expunge.reproduction.forget_curves import Curves, Seen, spaced_looks
-from expunge.reproduction.forgetting_by_loss import Forgetting
-from expunge.reproduction.predict_estimates import (
+from expunge.reproduction.predict_sgld import measure
+from expunge.reproduction.predict_sgld.estimates import (
     correlation_name,
     estimated,
     labels_name,
@@ -21,9 +21,9 @@ from expunge.reproduction.predict_estimates import (
     score_name,
     slope_name,
 )
-from expunge.reproduction.predict_pages import pictured
-from expunge.reproduction.predict_sgld import measure
-from expunge.reproduction.quantile_sets import ForgetSet
+from expunge.reproduction.predict_sgld.forgetting import Forgetting
+from expunge.reproduction.predict_sgld.pages import pictured
+from expunge.reproduction.predict_sgld.sets import ForgetSet
 from expunge.reproduction.rules import conclude
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import open_world

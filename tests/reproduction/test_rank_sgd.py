@@ -11,17 +11,17 @@ from made_up_curves import RUNS, STEPS, made_up_curves
 
 from expunge.errors import UsageError
 from expunge.reproduction.config import ScenarioConfig, WorldConfig, load_scenario
-from expunge.reproduction.difficulty_sets import PRIVACY_LOSS, PROXIES, SCORES
 from expunge.reproduction.findings import Findings, over_seeds
 from expunge.reproduction.rank_sgd import measure
-from expunge.reproduction.rank_sgd_estimates import gathered
-from expunge.reproduction.rank_sgd_measured import MATCHED, RANDOM, SETS, Measured, Options, forget_sets
-from expunge.reproduction.rank_sgd_report import figures, tables
-from expunge.reproduction.rank_sgd_words import words
-from expunge.reproduction.rank_stability import Stability
+from expunge.reproduction.rank_sgd.estimates import gathered
+from expunge.reproduction.rank_sgd.hardness import Unlearned
+from expunge.reproduction.rank_sgd.measured import MATCHED, RANDOM, SETS, Measured, Options, forget_sets
+from expunge.reproduction.rank_sgd.report import figures, tables
+from expunge.reproduction.rank_sgd.sets import PRIVACY_LOSS, PROXIES, SCORES
+from expunge.reproduction.rank_sgd.shadow_aucs import Shadows
+from expunge.reproduction.rank_sgd.stability import Stability
+from expunge.reproduction.rank_sgd.words import words
 from expunge.reproduction.rules import conclude
-from expunge.reproduction.set_hardness import Unlearned
-from expunge.reproduction.shadow_aucs import Shadows
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 from expunge.unlearning.shadow_models import balanced_halves

@@ -11,7 +11,7 @@ from made_up_curves import LOOKS, RUNS, STEPS, made_up_curves
 from expunge.errors import UsageError
 from expunge.reproduction.findings import jackknife
 from expunge.reproduction.forget_curves import Curves, Seen
-from expunge.reproduction.set_hardness import Gathered, Unlearned, difference, log_ratio, too_censored
+from expunge.reproduction.rank_sgd.hardness import Gathered, Unlearned, difference, log_ratio, too_censored
 
 EVERYONE = np.arange(RUNS)
 COSTS = LOOKS[LOOKS <= STEPS] / STEPS

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import expunge.reproduction.shadow_aucs as shadow_aucs
+import expunge.reproduction.rank_sgd.shadow_aucs as shadow_aucs
 from expunge.evaluation.confidence import phi
 from expunge.reproduction.config import WorldConfig
-from expunge.reproduction.shadow_aucs import Shadows, auc_contrasts, forget_by_shadows, null_aucs, set_aucs
+from expunge.reproduction.rank_sgd.shadow_aucs import Shadows, auc_contrasts, forget_by_shadows, null_aucs, set_aucs
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 from expunge.training import StackedJob, train_stacked

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from expunge.models import build_model
-from expunge.reproduction.noise_arithmetic import PLAIN, Arithmetic
-from expunge.reproduction.noise_runs import Array, Runner, flat
+from expunge.reproduction.implicit_noise.arithmetic import PLAIN, Arithmetic
+from expunge.reproduction.implicit_noise.runs import Array, Runner, flat
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World
 from expunge.training import Trajectory

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from expunge.errors import UsageError
 from expunge.reproduction.findings import Estimate, Findings, jackknife
-from expunge.reproduction.forgetting_by_loss import MEASURES, Forgetting, Measure
-from expunge.reproduction.time_laws import MOST_CENSORED, why_not
+from expunge.reproduction.predict_sgld.forgetting import MEASURES, Forgetting, Measure
+from expunge.reproduction.predict_sgld.laws import MOST_CENSORED, why_not
 
 Figure = Callable[[NDArray[np.int64]], float]
 IN_WORDS: dict[Measure, str] = {

@@ -6,11 +6,8 @@ the mean over the costs from 0 to the last; "the best proxy" is the one with the
 
 from __future__ import annotations
 
-from expunge.reproduction.difficulty_sets import PRIVACY_LOSS, PROXIES
 from expunge.reproduction.findings import Estimate
-from expunge.reproduction.rank_sgd_measured import MATCHED, SETS, Measured
-from expunge.reproduction.rank_stability import Stability
-from expunge.reproduction.set_hardness import (
+from expunge.reproduction.rank_sgd.hardness import (
     TRAININGS,
     Gathered,
     Unlearned,
@@ -19,7 +16,10 @@ from expunge.reproduction.set_hardness import (
     per_run,
     too_censored,
 )
-from expunge.reproduction.shadow_aucs import auc_contrasts, set_aucs
+from expunge.reproduction.rank_sgd.measured import MATCHED, SETS, Measured
+from expunge.reproduction.rank_sgd.sets import PRIVACY_LOSS, PROXIES
+from expunge.reproduction.rank_sgd.shadow_aucs import auc_contrasts, set_aucs
+from expunge.reproduction.rank_sgd.stability import Stability
 
 BEST = "the best proxy"
 NOTHING = "the lower 95 % bound of what is remembered of {} is not above .05 of the oracles' variance"

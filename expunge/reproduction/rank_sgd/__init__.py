@@ -10,10 +10,10 @@ from __future__ import annotations
 from expunge.errors import UsageError
 from expunge.reproduction.config import ScenarioConfig, checked_options
 from expunge.reproduction.findings import Findings, merged
-from expunge.reproduction.rank_sgd_estimates import gathered
-from expunge.reproduction.rank_sgd_measured import Measured, Options, measured
-from expunge.reproduction.rank_sgd_report import figures, tables
-from expunge.reproduction.rank_sgd_words import words
+from expunge.reproduction.rank_sgd.estimates import gathered
+from expunge.reproduction.rank_sgd.measured import Measured, Options, measured
+from expunge.reproduction.rank_sgd.report import figures, tables
+from expunge.reproduction.rank_sgd.words import words
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 

@@ -18,7 +18,7 @@ from expunge.privacy.set_gradients import trajectory_grams
 from expunge.privacy.set_loss import SetLoss, set_level_loss
 from expunge.privacy.set_loss_step import set_step_loss
 from expunge.privacy.step_widths import checkpoint_widths
-from expunge.reproduction.group_sets import GroupSet
+from expunge.reproduction.group.sets import GroupSet
 from expunge.reproduction.originals import Original
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from expunge.models import build_model
-from expunge.reproduction.noise_runs import looks_of
+from expunge.reproduction.implicit_noise.runs import looks_of
 from expunge.reproduction.world import World
 from expunge.training import NoiseConfig, Trajectory
 from expunge.training.gradients import summed_loss

@@ -1,4 +1,4 @@
-"""A run in a process of its own: `python -m expunge.reproduction.noise_process REQUEST.json RESULT.npz`.
+"""A run in a process of its own: `python -m expunge.reproduction.implicit_noise.process REQUEST.json RESULT.npz`.
 
 For what a process fixes when it starts: which instructions its kernels use, and its memory.
 """
@@ -18,8 +18,8 @@ import numpy as np
 import expunge
 from expunge.errors import ExpungeError
 from expunge.reproduction.config import WorldConfig
-from expunge.reproduction.noise_arithmetic import arithmetics, threads
-from expunge.reproduction.noise_runs import Steps, measure_ways, plain_steps
+from expunge.reproduction.implicit_noise.arithmetic import arithmetics, threads
+from expunge.reproduction.implicit_noise.runs import Steps, measure_ways, plain_steps
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World, open_world
 from expunge.training import Trajectory
@@ -55,7 +55,7 @@ def measure_elsewhere(
     home = str(Path(expunge.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(
-        [sys.executable, "-m", "expunge.reproduction.noise_process", str(request), str(result)],
+        [sys.executable, "-m", "expunge.reproduction.implicit_noise.process", str(request), str(result)],
         env={**os.environ, **environment, "PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

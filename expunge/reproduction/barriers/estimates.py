@@ -12,8 +12,8 @@ from scipy.stats import rankdata
 
 from expunge.errors import UsageError
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barrier_heights import FIGURES, WAYS
-from expunge.reproduction.barrier_models import COUPLINGS
+from expunge.reproduction.barriers.heights import FIGURES, WAYS
+from expunge.reproduction.barriers.models import COUPLINGS
 from expunge.reproduction.findings import Estimate, jackknife, over_seeds
 
 Array = NDArray[np.float64]

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from expunge.reproduction.difficulty_sets import PRIVACY_LOSS, SCORES, difficulty_scores, hardest, joint_score
 from expunge.reproduction.forget_curves import forget_curves, units
 from expunge.reproduction.originals import label_matched, train_originals
-from expunge.reproduction.rank_stability import Stability, between_models, over_checkpoints, over_noise
-from expunge.reproduction.set_hardness import Unlearned
-from expunge.reproduction.shadow_aucs import Shadows, forget_by_shadows
+from expunge.reproduction.rank_sgd.hardness import Unlearned
+from expunge.reproduction.rank_sgd.sets import PRIVACY_LOSS, SCORES, difficulty_scores, hardest, joint_score
+from expunge.reproduction.rank_sgd.shadow_aucs import Shadows, forget_by_shadows
+from expunge.reproduction.rank_sgd.stability import Stability, between_models, over_checkpoints, over_noise
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import Rows, World
 from expunge.training.config import Strict

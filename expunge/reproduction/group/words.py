@@ -10,7 +10,7 @@ import numpy as np
 from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.config import FEWEST_ORIGINALS
 from expunge.reproduction.findings import Estimate, Findings
-from expunge.reproduction.group_estimates import (
+from expunge.reproduction.group.estimates import (
     CONTRASTS,
     DIFFERENCES,
     SCOPES,
@@ -20,8 +20,8 @@ from expunge.reproduction.group_estimates import (
     spearman_name,
     without_each_kind,
 )
-from expunge.reproduction.group_measured import ENERGY, LEFT, TIME, Measured
-from expunge.reproduction.group_pages import bounds_by_kind
+from expunge.reproduction.group.measured import ENERGY, LEFT, TIME, Measured
+from expunge.reproduction.group.pages import bounds_by_kind
 
 # The smallest difference of rank correlations that the answer speaks of; the rules in the YAML have it, too.
 LEAST = 0.1

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from expunge.privacy.implicit import assumed_noise_scale
 from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.findings import Estimate, over_seeds
-from expunge.reproduction.noise_arithmetic import Kind, known_name
-from expunge.reproduction.noise_calibration import equivalent, excess_over_proportion, growth
-from expunge.reproduction.noise_character import MEASURES
-from expunge.reproduction.noise_worth import losses_at, median_loss, needed_noise
+from expunge.reproduction.implicit_noise.arithmetic import Kind, known_name
+from expunge.reproduction.implicit_noise.calibration import equivalent, excess_over_proportion, growth
+from expunge.reproduction.implicit_noise.character import MEASURES
+from expunge.reproduction.implicit_noise.worth import losses_at, median_loss, needed_noise
 from expunge.reproduction.originals import R0, Original
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.findings import Estimate
-from expunge.reproduction.group_measured import ENERGY, LEFT, TARGETS, TIME, Index, Measured, estimate_or_reason
-from expunge.reproduction.group_predictors import PREDICTORS
+from expunge.reproduction.group.measured import ENERGY, LEFT, TARGETS, TIME, Index, Measured, estimate_or_reason
+from expunge.reproduction.group.predictors import PREDICTORS
 
 Array = NDArray[np.float64]
 SCOPES = ("all sets", "adversarial sets")

@@ -17,7 +17,7 @@ from expunge.errors import UsageError
 from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.findings import Estimate, jackknife
 from expunge.reproduction.forget_curves import Curves
-from expunge.reproduction.group_sets import ADVERSARIAL, GroupSet
+from expunge.reproduction.group.sets import ADVERSARIAL, GroupSet
 from expunge.reproduction.times import Energies, Times, energies, staying
 from expunge.reproduction.work import Part
 

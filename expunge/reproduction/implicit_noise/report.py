@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from expunge.reproduction.findings import Cell, Figure, Findings, Series, Table, over_seeds
-from expunge.reproduction.noise_character import MEASURES
-from expunge.reproduction.noise_estimates import JUDGED, OF_A_WAY, Found, Measured
-from expunge.reproduction.noise_words import sentences, stated
+from expunge.reproduction.implicit_noise.character import MEASURES
+from expunge.reproduction.implicit_noise.estimates import JUDGED, OF_A_WAY, Found, Measured
+from expunge.reproduction.implicit_noise.words import sentences, stated
 
 KINDS = {
     "repeat": "the same settings", "float32": "float32", "bfloat16": "bfloat16", "float64": "float64",

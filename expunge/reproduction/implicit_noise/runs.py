@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expunge.models import build_model
-from expunge.reproduction.noise_arithmetic import PLAIN, Arithmetic, plain
+from expunge.reproduction.implicit_noise.arithmetic import PLAIN, Arithmetic, plain
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import World
 from expunge.training import TrainingConfig, Trajectory

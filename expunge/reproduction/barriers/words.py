@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barrier_estimates import FALLS, MEASURES, OVERALL, WITH_CHANCE, Heights, interval_of
-from expunge.reproduction.barrier_figures import grid_gap, said
-from expunge.reproduction.barrier_heights import ENDS
-from expunge.reproduction.barrier_models import COUPLINGS
+from expunge.reproduction.barriers.estimates import FALLS, MEASURES, OVERALL, WITH_CHANCE, Heights, interval_of
+from expunge.reproduction.barriers.figures import grid_gap, said
+from expunge.reproduction.barriers.heights import ENDS
+from expunge.reproduction.barriers.models import COUPLINGS
 from expunge.reproduction.findings import Estimate
 
 Made = Mapping[str, Estimate]

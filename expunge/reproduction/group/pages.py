@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.findings import Cell, Estimate, Figure, Series, Table, jackknife
-from expunge.reproduction.group_estimates import SCOPES, spearman_name
-from expunge.reproduction.group_measured import ENERGY, LEFT, TARGETS, TIME, Measured
-from expunge.reproduction.group_predictors import PREDICTORS
-from expunge.reproduction.group_sets import KINDS, Kind
+from expunge.reproduction.group.estimates import SCOPES, spearman_name
+from expunge.reproduction.group.measured import ENERGY, LEFT, TARGETS, TIME, Measured
+from expunge.reproduction.group.predictors import PREDICTORS
+from expunge.reproduction.group.sets import KINDS, Kind
 
 Array = NDArray[np.float64]
 # Lower 95 % bound of S_o/m from which influence is a ratio that can be read (METHOD section 7).

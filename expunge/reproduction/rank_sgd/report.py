@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.reproduction.difficulty_sets import AVERAGE_NORM, FINAL_NORM, PRIVACY_LOSS, SCORES, overlap
 from expunge.reproduction.findings import Cell, Estimate, Figure, Kind, Series, Table, jackknife
-from expunge.reproduction.rank_sgd_estimates import BEST, PROXIES, after, checkpoints_name, models_name, noise_name
-from expunge.reproduction.rank_sgd_measured import MATCHED, NULLS, SETS, Measured
-from expunge.reproduction.set_hardness import Gathered
-from expunge.reproduction.shadow_aucs import null_aucs
+from expunge.reproduction.rank_sgd.estimates import BEST, PROXIES, after, checkpoints_name, models_name, noise_name
+from expunge.reproduction.rank_sgd.hardness import Gathered
+from expunge.reproduction.rank_sgd.measured import MATCHED, NULLS, SETS, Measured
+from expunge.reproduction.rank_sgd.sets import AVERAGE_NORM, FINAL_NORM, PRIVACY_LOSS, SCORES, overlap
+from expunge.reproduction.rank_sgd.shadow_aucs import null_aucs
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -18,14 +18,14 @@ from expunge.errors import UsageError
 from expunge.models import build_model, uses_batch_statistics
 from expunge.reproduction.config import ScenarioConfig, checked_options
 from expunge.reproduction.findings import Findings, merged
-from expunge.reproduction.noise_arithmetic import PLAIN, Arithmetic, arithmetics, threads
-from expunge.reproduction.noise_calibration import inject
-from expunge.reproduction.noise_character import measure_character
-from expunge.reproduction.noise_estimates import Measured, estimates
-from expunge.reproduction.noise_process import measure_elsewhere
-from expunge.reproduction.noise_report import report
-from expunge.reproduction.noise_runs import looks_of, measure_seeds, measure_ways
-from expunge.reproduction.noise_worth import needed_noise
+from expunge.reproduction.implicit_noise.arithmetic import PLAIN, Arithmetic, arithmetics, threads
+from expunge.reproduction.implicit_noise.calibration import inject
+from expunge.reproduction.implicit_noise.character import measure_character
+from expunge.reproduction.implicit_noise.estimates import Measured, estimates
+from expunge.reproduction.implicit_noise.process import measure_elsewhere
+from expunge.reproduction.implicit_noise.report import report
+from expunge.reproduction.implicit_noise.runs import looks_of, measure_seeds, measure_ways
+from expunge.reproduction.implicit_noise.worth import needed_noise
 from expunge.reproduction.originals import Original, train_originals
 from expunge.reproduction.work import Part, Work
 from expunge.reproduction.world import World, open_world

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from expunge.reproduction.difficulty_sets import PRIVACY_LOSS, PROXIES, SCORES, overlap
 from expunge.reproduction.findings import Estimate
-from expunge.reproduction.rank_sgd_estimates import BEST, after, checkpoints_name, models_name, noise_name
-from expunge.reproduction.rank_sgd_measured import MATCHED, Measured
-from expunge.reproduction.rank_sgd_report import MINUS, interval_words
-from expunge.reproduction.set_hardness import Gathered
+from expunge.reproduction.rank_sgd.estimates import BEST, after, checkpoints_name, models_name, noise_name
+from expunge.reproduction.rank_sgd.hardness import Gathered
+from expunge.reproduction.rank_sgd.measured import MATCHED, Measured
+from expunge.reproduction.rank_sgd.report import MINUS, interval_words
+from expunge.reproduction.rank_sgd.sets import PRIVACY_LOSS, PROXIES, SCORES, overlap
 
 
 def words(found: Measured, numbers: Gathered) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Series, Table, jackknife
-from expunge.reproduction.forgetting_by_loss import MEASURES, Forgetting, Measure
-from expunge.reproduction.predict_estimates import (
+from expunge.reproduction.predict_sgld.estimates import (
     IN_WORDS,
     RIVALS,
     WITH_LAWS,
@@ -20,7 +19,8 @@ from expunge.reproduction.predict_estimates import (
     slope_name,
     too_late,
 )
-from expunge.reproduction.time_laws import LAWS, why_not
+from expunge.reproduction.predict_sgld.forgetting import MEASURES, Forgetting, Measure
+from expunge.reproduction.predict_sgld.laws import LAWS, why_not
 from expunge.training.randomness import derived_seed
 
 Index = NDArray[np.int64]

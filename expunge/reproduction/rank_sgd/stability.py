@@ -17,9 +17,9 @@ from expunge.privacy.composition import compose
 from expunge.privacy.fewer_checkpoints import fewer_columns
 from expunge.privacy.implicit import assumed_noise_scale
 from expunge.privacy.rank_correlation import spearman
-from expunge.reproduction.difficulty_sets import hardest, overlap
 from expunge.reproduction.findings import Estimate, jackknife, over_seeds
 from expunge.reproduction.originals import Original
+from expunge.reproduction.rank_sgd.sets import hardest, overlap
 from expunge.training.schedule import Spacing
 
 Array = NDArray[np.float64]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from expunge.reproduction.findings import Estimate
-from expunge.reproduction.noise_arithmetic import Kind
-from expunge.reproduction.noise_estimates import JUDGED, OVER_A_RECORD, Found, Measured
+from expunge.reproduction.implicit_noise.arithmetic import Kind
+from expunge.reproduction.implicit_noise.estimates import JUDGED, OVER_A_RECORD, Found, Measured
 
 PRECISIONS: dict[Kind, str] = {
     "float32": "float32", "bfloat16": "bfloat16", "chance": "weights rounded to bfloat16 by coin",

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barrier_estimates import MEASURES, WITH_CHANCE, Heights, interval_of
-from expunge.reproduction.barrier_heights import ENDS, FIGURES
-from expunge.reproduction.barrier_models import COUPLINGS
+from expunge.reproduction.barriers.estimates import MEASURES, WITH_CHANCE, Heights, interval_of
+from expunge.reproduction.barriers.heights import ENDS, FIGURES
+from expunge.reproduction.barriers.models import COUPLINGS
 from expunge.reproduction.findings import Cell, Estimate, Figure, Kind, Series, Table
 
 Array = NDArray[np.float64]

@@ -12,13 +12,13 @@ from pydantic import Field
 from expunge.reproduction.config import ScenarioConfig, WorldConfig, checked_options
 from expunge.reproduction.findings import Findings, merged
 from expunge.reproduction.forget_curves import forget_curves, spaced_looks, units
-from expunge.reproduction.group_estimates import all_estimates
-from expunge.reproduction.group_measured import Measured
-from expunge.reproduction.group_pages import figures, tables
-from expunge.reproduction.group_planted import Planted, plant
-from expunge.reproduction.group_predictors import PREDICTORS, estimator_check, set_predictors
-from expunge.reproduction.group_sets import GroupSet, SetSizes, draw_sets
-from expunge.reproduction.group_words import answer, world_words
+from expunge.reproduction.group.estimates import all_estimates
+from expunge.reproduction.group.measured import Measured
+from expunge.reproduction.group.pages import figures, tables
+from expunge.reproduction.group.planted import Planted, plant
+from expunge.reproduction.group.predictors import PREDICTORS, estimator_check, set_predictors
+from expunge.reproduction.group.sets import GroupSet, SetSizes, draw_sets
+from expunge.reproduction.group.words import answer, world_words
 from expunge.reproduction.originals import Original, train_originals
 from expunge.reproduction.work import Part, Work
 from expunge.reproduction.world import World, open_world
