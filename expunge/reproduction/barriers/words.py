@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barriers.estimates import FALLS, MEASURES, OVERALL, WITH_CHANCE, Heights, interval_of
+from expunge.reproduction.barriers.estimates import FALLS, MEASURES, WITH_CHANCE, Heights, interval_of
 from expunge.reproduction.barriers.figures import grid_gap, said
 from expunge.reproduction.barriers.heights import ENDS
 from expunge.reproduction.barriers.models import COUPLINGS
+from expunge.reproduction.config import EVERYWHERE
 from expunge.reproduction.findings import Estimate
 
 Made = Mapping[str, Estimate]
@@ -31,8 +32,8 @@ def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
 
 def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
     """All data sets together."""
-    growths = [_each(made, f"{OVERALL}: growth of the {{}}, {coupling}", coupling) for coupling in COUPLINGS]
-    beyond = [_each(made, f"{OVERALL}: growth beyond the baseline of the {{}}, {c}", c) for c in WITH_CHANCE]
+    growths = [_each(made, f"{EVERYWHERE}: growth of the {{}}, {coupling}", coupling) for coupling in COUPLINGS]
+    beyond = [_each(made, f"{EVERYWHERE}: growth beyond the baseline of the {{}}, {c}", c) for c in WITH_CHANCE]
     falls = [
         f"{kind} of the {measure}, {coupling}: " + _or_reason(made, reasons, f"{kind} of the {measure}, {coupling}")
         for kind in FALLS
@@ -48,7 +49,7 @@ def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
 
 
 def _or_reason(made: Made, reasons: Mapping[str, str], name: str) -> str:
-    full = f"{OVERALL}: {name}"
+    full = f"{EVERYWHERE}: {name}"
     return said(made[full]) if full in made else f"not estimable ({reasons.get(full, 'no chance in it')})"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import UsageError
+from expunge.reproduction.config import EVERYWHERE
 from expunge.reproduction.findings import Estimate, Findings, jackknife
 from expunge.reproduction.predict_sgld.forgetting import MEASURES, Forgetting, Measure
 from expunge.reproduction.predict_sgld.laws import MOST_CENSORED, why_not
@@ -22,7 +23,6 @@ IN_WORDS: dict[Measure, str] = {
 # share of the influence is not what the law speaks of (smooth_times.distance_times).
 WITH_LAWS: tuple[Measure, ...] = ("gap", "band")
 RIVALS = ("constant", "linear", "monotone")
-EVERYWHERE = "all"
 
 
 def correlation_name(measure: Measure) -> str:
