@@ -172,8 +172,13 @@ def refuse_divergence(loss: Tensor, step: int) -> None:
 
 
 def check_config(config: TrainingConfig, records: int, q: float) -> None:
-    """Raise UsageError for a batch size beyond the data."""
-    if config.batch_size > records or not 0 < q <= 1:
+    """Raise UsageError for a batch size beyond the data.
+
+    Retraining keeps b and q (METHOD section 1), so without some records a full batch is larger than what is left; with
+    more than half of the b/q records gone, the batch size is taken for a mistake.
+    """
+    short = config.batch_size > records and 2 * q * records < config.batch_size
+    if short or not 0 < q <= 1:
         raise UsageError(
             f"training.batch_size is {config.batch_size}, but there are {records} training records.",
             "Choose a batch size of at most the number of records.",

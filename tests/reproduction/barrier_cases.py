@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from expunge.reproduction.barrier_estimates import Heights
-from expunge.reproduction.barrier_heights import FIGURES, WAYS
-from expunge.reproduction.barrier_models import COUPLINGS
+from expunge.reproduction.barriers.estimates import Heights
+from expunge.reproduction.barriers.heights import FIGURES, WAYS
+from expunge.reproduction.barriers.models import COUPLINGS
 from expunge.reproduction.config import WorldConfig
 from expunge.reproduction.world import World, open_world
 

@@ -9,11 +9,10 @@ import pytest
 from barrier_cases import NULLS, ORIGINALS, RATES, SETS, heights, noise
 
 from expunge.errors import UsageError
-from expunge.reproduction.barrier_estimates import (
+from expunge.reproduction.barriers.estimates import (
     COUPLINGS,
     FALLS,
     MEASURES,
-    OVERALL,
     WITH_CHANCE,
     averaged,
     estimates,
@@ -22,7 +21,8 @@ from expunge.reproduction.barrier_estimates import (
     slope,
     spearman,
 )
-from expunge.reproduction.barrier_heights import WAYS
+from expunge.reproduction.barriers.heights import WAYS
+from expunge.reproduction.config import EVERYWHERE
 from expunge.reproduction.findings import Estimate, over_seeds
 
 GROWTH = "made up: growth of the retain barrier, own seed"
@@ -113,10 +113,10 @@ def test_the_mean_over_data_sets_is_of_those_that_have_the_estimate() -> None:
     made, reasons = overall(
         {f"a: {name}": one, f"b: {name}": two, f"a: {fall}": one}, {f"b: {fall}": "none"}, ["a", "b"]
     )
-    assert made[f"{OVERALL}: {name}"].value == pytest.approx(0.45)
-    assert made[f"{OVERALL}: {fall}"].value == pytest.approx(0.2)
+    assert made[f"{EVERYWHERE}: {name}"].value == pytest.approx(0.45)
+    assert made[f"{EVERYWHERE}: {fall}"].value == pytest.approx(0.2)
     nowhere = overall({}, {f"a: {fall}": "flat", f"b: {fall}": "none"}, ["a", "b"])[1]
-    assert nowhere == {f"{OVERALL}: {fall}": "a: flat; b: none"} and not reasons
+    assert nowhere == {f"{EVERYWHERE}: {fall}": "a: flat; b: none"} and not reasons
 
 
 def test_averages_cover_the_truth() -> None:

@@ -11,9 +11,9 @@ import torch
 from barrier_cases import tiny_world
 
 from expunge.errors import UsageError
-from expunge.reproduction.barrier_heights import FIGURES, Lines, figures, measure_heights
-from expunge.reproduction.barrier_models import COUPLINGS, Options, look_steps, rewind_step, train_models
 from expunge.reproduction.barriers import forget_sets
+from expunge.reproduction.barriers.heights import FIGURES, Lines, figures, measure_heights
+from expunge.reproduction.barriers.models import COUPLINGS, Options, look_steps, rewind_step, train_models
 from expunge.reproduction.config import checked_options
 from expunge.reproduction.originals import label_matched, mean_rank, train_originals
 from expunge.reproduction.work import Work

@@ -74,6 +74,16 @@ def test_every_model_is_the_one_trained_alone(table: RecordTable, tmp_path: Path
     assert_alone(stack, spec_of(table), table, wanted, jobs, q, tmp_path)
 
 
+def test_full_batches_are_retrained_without_some_records(table: RecordTable, tmp_path: Path) -> None:
+    """b and q stay the original's (METHOD section 1), though fewer than b records are left."""
+    wanted = config(batch_size=len(table), steps=5, noise=NOISE["implicit"])
+    jobs = [StackedJob(1, np.arange(len(table) - 40)), StackedJob(1, np.arange(len(table)))]
+    stack = train_stacked(spec_of(table), table, wanted, jobs, 1.0)
+    assert_alone(stack, spec_of(table), table, wanted, jobs, 1.0, tmp_path)
+    with pytest.raises(UsageError, match="batch_size"):
+        train_stacked(spec_of(table), table, wanted, [StackedJob(1, np.arange(100))], 1.0)
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_convolutions_give_the_same_either_way(table: RecordTable, tmp_path: Path, together: bool) -> None:
     spec, wanted = spec_of(table, "small_cnn", width=4), config(steps=6, momentum=0.5)
@@ -231,9 +241,19 @@ def test_what_does_not_fit_is_refused(table: RecordTable) -> None:
     with pytest.raises(UsageError, match="to step 26 of 25"):
         train_stacked(spec, table, config(), jobs, 0.1, until=26)
     with pytest.raises(UsageError, match="batch_size"):
-        train_stacked(spec, table, config(batch_size=140), jobs, 0.1)
+        train_stacked(spec, table, config(batch_size=140), jobs, 140 / 120)
     with pytest.raises(TrainingDiverged):
         train_stacked(spec, table, config(learning_rate=1e30, steps=40), jobs, 0.1)
+
+
+def test_an_original_at_full_batch_has_oracles(table: RecordTable, tmp_path: Path) -> None:
+    """They have fewer records than the original's batch, all of them in every batch, and divide by its size."""
+    full = config(batch_size=240, steps=4)
+    jobs = [StackedJob(3, np.arange(200))]
+    stack = train_stacked(spec_of(table), table, full, jobs, 1.0)
+    assert_alone(stack, spec_of(table), table, full, jobs, 1.0, tmp_path)
+    half = train_stacked(spec_of(table), table, config(batch_size=120, steps=4), jobs, 1.0)
+    assert any((a != b).any() for a, b in zip(stack.state.params.values(), half.state.params.values(), strict=True))
 
 
 def test_two_seeds_are_two_models(table: RecordTable) -> None:

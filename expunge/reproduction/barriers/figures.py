@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.reproduction.barrier_estimates import Heights, interval_of
+from expunge.reproduction.barriers.estimates import Heights, interval_of
 from expunge.reproduction.findings import Figure, Kind, Series
 
 Array = NDArray[np.float64]

@@ -1,8 +1,8 @@
 """Do loss barriers grow with privacy loss and fall with unlearning? Scenario `barriers`.
 
 For every data set: originals, forget sets over the whole range of privacy loss (the same for all originals), oracles of
-each original and set in three couplings (`barrier_models`), fine-tuning and a rewind; heights of the lines between them
-(`barrier_heights`), estimates over originals (`barrier_estimates`).
+each original and set in three couplings (`models`), fine-tuning and a rewind; heights of the lines between them
+(`heights`), estimates over originals (`estimates`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from expunge.errors import UsageError
-from expunge.reproduction.barrier_estimates import Heights, estimates, overall
-from expunge.reproduction.barrier_figures import alignment_figure, figures_of
-from expunge.reproduction.barrier_heights import measure_heights
-from expunge.reproduction.barrier_models import Options, look_steps
-from expunge.reproduction.barrier_tables import tables_of
-from expunge.reproduction.barrier_words import overall_words, world_words
+from expunge.reproduction.barriers.estimates import Heights, estimates, overall
+from expunge.reproduction.barriers.figures import alignment_figure, figures_of
+from expunge.reproduction.barriers.heights import measure_heights
+from expunge.reproduction.barriers.models import Options, look_steps
+from expunge.reproduction.barriers.tables import tables_of
+from expunge.reproduction.barriers.words import overall_words, world_words
 from expunge.reproduction.config import ScenarioConfig, checked_options
 from expunge.reproduction.findings import Findings, merged
 from expunge.reproduction.originals import Original, label_matched, mean_rank, train_originals

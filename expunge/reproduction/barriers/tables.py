@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barrier_estimates import FALLS, MEASURES, Heights, interval_of
-from expunge.reproduction.barrier_figures import units
-from expunge.reproduction.barrier_heights import ENDS, FIGURES
-from expunge.reproduction.barrier_models import COUPLINGS
+from expunge.reproduction.barriers.estimates import FALLS, MEASURES, Heights, interval_of
+from expunge.reproduction.barriers.figures import units
+from expunge.reproduction.barriers.heights import ENDS, FIGURES
+from expunge.reproduction.barriers.models import COUPLINGS
 from expunge.reproduction.findings import Cell, Estimate, Table
 
 Array = NDArray[np.float64]

@@ -12,8 +12,9 @@ from scipy.stats import rankdata
 
 from expunge.errors import UsageError
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barrier_heights import FIGURES, WAYS
-from expunge.reproduction.barrier_models import COUPLINGS
+from expunge.reproduction.barriers.heights import FIGURES, WAYS
+from expunge.reproduction.barriers.models import COUPLINGS
+from expunge.reproduction.config import EVERYWHERE
 from expunge.reproduction.findings import Estimate, jackknife, over_seeds
 
 Array = NDArray[np.float64]
@@ -24,7 +25,6 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "forget rise": ("forget", "rise"),
 }
 WITH_CHANCE = COUPLINGS[:2]
-OVERALL = "all data sets"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ def _lowered_by_alignment(found: Heights) -> tuple[Estimate | None, str]:
 
 
 def overall(made: Mapping[str, Estimate], reasons: Mapping[str, str], worlds: Sequence[str]) -> tuple[Made, Reasons]:
-    """The mean over data sets of every estimate that is a correlation or a share, as `OVERALL: ...`.
+    """The mean over data sets of every estimate that is a correlation or a share, as `EVERYWHERE: ...`.
 
     A share that could not be estimated on some data sets is the mean over the others.
     """
@@ -162,9 +162,9 @@ def overall(made: Mapping[str, Estimate], reasons: Mapping[str, str], worlds: Se
     for name in names:
         own = [made[f"{world}: {name}"] for world in worlds if f"{world}: {name}" in made]
         if own:
-            everywhere[f"{OVERALL}: {name}"] = averaged(own)
+            everywhere[f"{EVERYWHERE}: {name}"] = averaged(own)
         elif any(f"{world}: {name}" in reasons for world in worlds):
-            nowhere[f"{OVERALL}: {name}"] = "; ".join(f"{w}: {reasons[f'{w}: {name}']}" for w in worlds)
+            nowhere[f"{EVERYWHERE}: {name}"] = "; ".join(f"{w}: {reasons[f'{w}: {name}']}" for w in worlds)
     return everywhere, nowhere
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from expunge.data import RecordTable
 from expunge.evaluation.loss_paths import GROUPS, barrier_height
 from expunge.models import ModelSpec
-from expunge.reproduction.barrier_models import COUPLINGS, Models, Options, State, train_models
+from expunge.reproduction.barriers.models import COUPLINGS, Models, Options, State, train_models
 from expunge.reproduction.originals import Original
 from expunge.reproduction.work import Part
 from expunge.reproduction.world import Rows, World
