@@ -35,6 +35,18 @@ def test_words_name_what_grows_beyond_chance_and_only_that() -> None:
     assert "above zero, for no measure." in world_words(flat, *estimates(flat))
 
 
+def test_words_say_which_data_sets_a_mean_is_without() -> None:
+    name = "fall of the retain barrier, own seed"
+    grown = heights(PLANTED, noise(1), left=0.4)
+    flat = dataclasses.replace(heights(np.zeros((ORIGINALS, SETS + NULLS)), noise(1)), world="flat")
+    parts = [estimates(grown), estimates(flat)]
+    made, reasons = ({k: v for part in parts for k, v in part[place].items()} for place in (0, 1))
+    everywhere, nowhere = overall(made, reasons, ["made up", "flat"])
+    assert f"flat: {name}" in reasons and not nowhere
+    words = overall_words(everywhere, reasons, ["made up", "flat"])
+    assert "the retain barrier (own seed) 0.6 [0.6, 0.6] by fine-tuning" in words and "without flat, where" in words
+
+
 @pytest.mark.parametrize("make", [lambda found: found, plain])
 def test_everything_can_be_drawn_and_told(make: object) -> None:
     for before in (PLANTED, np.zeros((ORIGINALS, SETS + NULLS)), PLANTED[:1]):
@@ -46,7 +58,10 @@ def test_everything_can_be_drawn_and_told(make: object) -> None:
         assert all(np.isfinite(value) for figure in drawn for series in figure.series for value in series.y)
         for table in tables_of(found, made):
             assert all(len(row) == len(table.heads) for row in table.rows) and "nan" not in str(table)
-        for words in (world_words(found, made, reasons), overall_words(*everywhere, 1)):
+        for words in (
+            world_words(found, made, reasons),
+            overall_words(everywhere[0], {**reasons, **everywhere[1]}, [found.world]),
+        ):
             assert "nan" not in words and words.endswith(".")
 
 

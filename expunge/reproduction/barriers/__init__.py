@@ -34,13 +34,15 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
     work.expect(len(worlds) * config.originals * options.models())
     heights = [_heights(world, config.originals, options, work) for world in worlds]
     whole = merged([_findings(found, look_steps(world, options)) for found, world in zip(heights, worlds, strict=True)])
-    made, reasons = overall(whole.estimates, whole.not_estimable, [world.name for world in worlds])
+    names = [world.name for world in worlds]
+    made, everywhere = overall(whole.estimates, whole.not_estimable, names)
+    reasons = {**whole.not_estimable, **everywhere}
     return whole.model_copy(
         update={
             "estimates": {**whole.estimates, **made},
-            "not_estimable": {**whole.not_estimable, **reasons},
+            "not_estimable": reasons,
             "figures": (*whole.figures, alignment_figure(heights)),
-            "words": (overall_words(made, reasons, len(worlds)), *whole.words),
+            "words": (overall_words(made, reasons, names), *whole.words),
         }
     )
 

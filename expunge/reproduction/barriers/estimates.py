@@ -129,7 +129,7 @@ def _falls(found: Heights, measure: str, coupling: str) -> tuple[Made, str]:
     height = over_seeds(before, "nats")
     low, high = height.interval()
     if not low > 0:
-        return {}, f"there is no barrier to fall from: {height.value:.3g} [{low:.3g}, {high:.3g}] nats"
+        return {}, f"no height shown to be above zero before: {height.value:.3g} [{low:.3g}, {high:.3g}] nats"
     after, control = (found.hard(what, measure, coupling)[:, -1] for what in ("looks", "trained_on"))
     rewound, count = found.hard("rewound", measure, coupling), found.originals
     return {
@@ -146,7 +146,7 @@ def _lowered_by_alignment(found: Heights) -> tuple[Estimate | None, str]:
         found.of("before", "retain barrier", "own seed", way)[:, : found.quantiles].mean(axis=1) for way in WAYS
     )
     if not over_seeds(plain).interval()[0] > 0:
-        return None, "there is no barrier without alignment either"
+        return None, "no barrier is shown to be above zero without it"
     return jackknife(lambda own: 1 - aligned[own].sum() / plain[own].sum(), found.originals), ""
 
 

@@ -54,7 +54,7 @@ def _heights(found: Heights) -> Table:
                 found.hard("baseline", measure, coupling), found.hard("looks", measure, coupling)[:, -1],
                 found.hard("trained_on", measure, coupling)[:, -1], found.hard("rewound", measure, coupling),
             ]  # fmt: skip
-            rows.append((measure, coupling, *(_with_interval(cell) for cell in cells)))
+            rows.append((measure, coupling, *(with_interval(cell) for cell in cells)))
     return Table(
         title=f"{found.world}: heights, nats",
         heads=(
@@ -70,7 +70,8 @@ def _heights(found: Heights) -> Table:
     )  # fmt: skip
 
 
-def _with_interval(values: Array) -> str:
+def with_interval(values: Array) -> str:
+    """Mean over originals with its interval, where there is one."""
     value, low, high = interval_of(values)
     return f"{value:.3g}" if low == high else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
@@ -100,7 +101,7 @@ def _falls(found: Heights, made: Made) -> Table:
         title=f"{found.world}: fall with unlearning, shares of the height of the hardest sets before",
         heads=("measure", "oracles", "fine-tuning", "fine-tuning beyond training on all records", "rewind"),
         rows=_estimated(found, made, FALLS),
-        note=f"Over {found.originals} originals, with 95 % intervals. Empty: there was no barrier to fall from.",
+        note=f"Over {found.originals} originals, with 95 % intervals. Empty: no height is shown to be above zero before.",
     )
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
 
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barriers.estimates import FALLS, MEASURES, WITH_CHANCE, Heights, interval_of
+from expunge.reproduction.barriers.estimates import FALLS, MEASURES, WITH_CHANCE, Heights
 from expunge.reproduction.barriers.heights import ENDS
 from expunge.reproduction.barriers.models import COUPLINGS
-from expunge.reproduction.barriers.tables import Made, grid_gap, said
+from expunge.reproduction.barriers.tables import Made, grid_gap, said, with_interval
 from expunge.reproduction.config import EVERYWHERE
 
 
@@ -27,16 +24,16 @@ def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
     )  # fmt: skip
 
 
-def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
-    """All data sets together: growth, and falls of what has a rule."""
+def overall_words(made: Made, reasons: Mapping[str, str], worlds: Sequence[str]) -> str:
+    """All data sets together: growth, and falls of what has a rule. `reasons`: those of each data set too."""
     growths = [_each(made, f"{EVERYWHERE}: growth of the {{}}, {coupling}", coupling) for coupling in COUPLINGS]
     beyond = [_each(made, f"{EVERYWHERE}: growth beyond the baseline of the {{}}, {c}", c) for c in WITH_CHANCE]
     falls = [
-        f"the {measure} ({c}) {', '.join(_fallen(made, reasons, measure, c))}"
+        f"the {measure} ({c}) {', '.join(_fallen(made, reasons, measure, c, worlds))}"
         for measure in ("retain barrier", "forget rise")
         for c in WITH_CHANCE
     ]
-    where = f"Means over {worlds} data sets" if worlds > 1 else "One data set"
+    where = f"Means over {len(worlds)} data sets" if len(worlds) > 1 else "One data set"
     return (
         f"{where}, with 95 % intervals. Rank correlation of the height between original and oracle with mean privacy"
         f" loss: {'; '.join(growths)}. The same for the excess over the height between two oracles:"
@@ -44,7 +41,7 @@ def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
     )
 
 
-def _fallen(made: Made, reasons: Mapping[str, str], measure: str, coupling: str) -> list[str]:
+def _fallen(made: Made, reasons: Mapping[str, str], measure: str, coupling: str, worlds: Sequence[str]) -> list[str]:
     words = {
         "fall": "{} by fine-tuning", "fall beyond the control": "{} of it beyond as much training on all records",
         "fall by the rewind": "{} by the rewind",
@@ -53,7 +50,9 @@ def _fallen(made: Made, reasons: Mapping[str, str], measure: str, coupling: str)
     names = {kind: f"{EVERYWHERE}: {kind} of the {measure}, {coupling}" for kind in FALLS}
     if names["fall"] not in made:
         return [f"not estimable: {reasons[names['fall']]}"]
-    return [words[kind].format(said(made[name])) for kind, name in names.items()]
+    told = [words[kind].format(said(made[name])) for kind, name in names.items()]
+    without = [world for world in worlds if f"{world}: fall of the {measure}, {coupling}" in reasons]
+    return [*told, f"without {' and '.join(without)}, where none is shown before"] if without else told
 
 
 def _each(made: Made, pattern: str, coupling: str) -> str:
@@ -73,12 +72,12 @@ def _coupling(found: Heights, made: Made, coupling: str) -> str:
     measure = "retain barrier"
     hard, null = found.hard("before", measure, coupling), found.null("before", measure, coupling)
     growth = said(made[f"{found.world}: growth of the {measure}, {coupling}"])
-    compared = f"on label-matched random sets {_number(null)}"
+    compared = f"on label-matched random sets {with_interval(null)}"
     if coupling in WITH_CHANCE:
-        compared += f", between two oracles {_number(found.hard('baseline', measure, coupling))}"
+        compared += f", between two oracles {with_interval(found.hard('baseline', measure, coupling))}"
     return (
         f"{coupling.capitalize()}: the barrier on the retain loss from the original to oracles of the hardest sets was"
-        f" {_number(hard)} nats, {compared}; its rank correlation with privacy loss {growth}."
+        f" {with_interval(hard)} nats, {compared}; its rank correlation with privacy loss {growth}."
     )
 
 
@@ -136,8 +135,3 @@ def _alignment(world: str, made: Made, reasons: Mapping[str, str]) -> str:
     if name not in made:
         return f"Alignment: {reasons[name]}."
     return f"Permutation alignment removes {said(made[name])} of the retain barrier between models of their own seeds."
-
-
-def _number(values: NDArray[np.float64]) -> str:
-    value, low, high = interval_of(values)
-    return f"{value:.2g} [{low:.2g}, {high:.2g}]"
