@@ -101,7 +101,7 @@ def _falls(found: Heights, made: Made) -> Table:
         title=f"{found.world}: fall with unlearning, shares of the height of the hardest sets before",
         heads=("measure", "oracles", "fine-tuning", "fine-tuning beyond training on all records", "rewind"),
         rows=_estimated(found, made, FALLS),
-        note=f"Over {found.originals} originals, with 95 % intervals. Empty: no height is shown to be above zero before.",
+        note=f"Over {found.originals} originals, with 95 % intervals. Empty: no height shown to be above zero.",
     )
 
 
