@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import VisionTransformer
 
-from expunge.models.factories import mlp, resnet18, small_cnn
+from expunge.models.factories import mlp, resnet18, small_cnn, vit_small
 
 CLASSES = 10
 
@@ -84,15 +83,6 @@ def textbook_cnn() -> nn.Module:
     )
 
 
-def vit() -> nn.Module:
-    """ViT-small on 4 x 4 patches of 32 x 32 images: 6 layers, width 384."""
-    model = VisionTransformer(
-        image_size=32, patch_size=4, num_layers=6, num_heads=6, hidden_dim=384, mlp_dim=1536, num_classes=CLASSES
-    )
-    nn.init.normal_(model.heads.head.weight, std=0.05)  # torchvision starts it at 0, and all gradients with it
-    return model
-
-
 CASES: dict[str, Case] = {
     "mlp": Case("MLP 784-512-256-10", lambda: mlp((784,), CLASSES, (512, 256)), (512, 784), 1.0),
     "mlp-tiny": Case("MLP 64-64-10 (digits)", lambda: mlp((64,), CLASSES, (64,)), (1024, 64), 1.0),
@@ -102,7 +92,7 @@ CASES: dict[str, Case] = {
     "resnet20": Case("ResNet-20, GroupNorm", lambda: residual(3), (128, 3, 32, 32), 1.15),
     "resnet18": Case("ResNet-18, GroupNorm", lambda: resnet18((3, 32, 32), CLASSES), (32, 3, 32, 32), 1.0),
     "resnet18-bn": Case("ResNet-18, BatchNorm", lambda: resnet18((3, 32, 32), CLASSES, "batch"), (32, 3, 32, 32), 1.0),
-    "vit": Case("ViT-small", vit, (32, 3, 32, 32), 0.9),
+    "vit": Case("ViT-small", lambda: vit_small((3, 32, 32), CLASSES), (32, 3, 32, 32), 0.9),
     "gru": Case("GRU, 50 steps", lambda: Recurrent(nn.GRU), (128, 50), 2.5, words=1000),
     "lstm": Case("LSTM, 50 steps", lambda: Recurrent(nn.LSTM), (128, 50), 2.5, words=1000),
 }

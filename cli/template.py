@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 SETTINGS = """\
 # Your project. Commands find it from any folder below, or with `expunge --project DIR ...`.
 data:
-  name: my_records:load          # the function `load` of my_records.py; or digits, fashion_mnist, tabular
+  name: my_records:load          # the function `load` of my_records.py; or digits, tabular, cifar10 ...
   # name: tabular
   # options: {path: records.csv, id: record_id, subject: person, target: label}
   held_out: 0.2
 model:
-  name: my_model:make            # the function `make` of my_model.py; or mlp, small_cnn, resnet18
+  name: my_model:make            # the function `make` of my_model.py; or mlp, small_cnn, resnet18, vit_small
   options: {hidden: 32}
   registered_as: my-model
 training:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from expunge.data.images import data_folder
 from expunge.data.record_table import RecordTable, make_table, unit_hash
 from expunge.errors import NotFoundError, UsageError
-from expunge.functions import project_root
 
 # US Census Bureau, American Community Survey 2015, as PyPI's nannyml ships it (Apache-2.0).
 WHEEL = "nannyml==0.13.1"
@@ -101,7 +101,7 @@ def fetch_wheel(folder: Path) -> Path:
 def _find(file: str | None, data_dir: str | None, download: bool) -> Path:
     if file:
         return Path(file)
-    folder = Path(data_dir) if data_dir else project_root() / "data"
+    folder = data_folder(data_dir)
     for place in (*sorted(folder.glob(_wheels())), folder / PARQUET):
         if place.is_file():
             return place

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.data.record_table import RecordTable, content_ids, make_table, simulated_subjects
+from expunge.data.images import Part, check_pool, fetched, table_of_images
+from expunge.data.record_table import RecordTable
 from expunge.errors import NotFoundError, UsageError
 
 # Where Debian's package dataset-fashion-mnist puts the files.
@@ -46,46 +47,19 @@ def load_fashion_mnist(
     Raises NotFoundError when no copy is found, UsageError for a file that is not in idx format
     or a `pool` that does not divide 28.
     """
-    if pool < 1 or SIDE % pool:
-        raise UsageError(f"pool is {pool}, which does not divide {SIDE} pixels.", "Choose 1, 2, 4, 7, 14 or 28.")
+    check_pool(pool, SIDE)
     folder = _find(data_dir, download)
-    images = _read_idx(folder, "train-images-idx3-ubyte", 3)
-    labels = _read_idx(folder, "train-labels-idx1-ubyte", 1)
-    trained = len(images)
-    if published_split:
-        images = np.concatenate([images, _read_idx(folder, "t10k-images-idx3-ubyte", 3)])
-        labels = np.concatenate([labels, _read_idx(folder, "t10k-labels-idx1-ubyte", 1)])
-    ids = np.array(content_ids("fashion", images, labels))
-    held_out = frozenset(ids[trained:].tolist())
-    if limit is not None:
-        if not 0 < limit <= len(ids):
-            raise UsageError(f"limit is {limit}, but Fashion-MNIST has {len(ids)} records.", "Choose a smaller limit.")
-        keep = np.argsort(ids)[:limit]
-        images, labels, ids = images[keep], labels[keep], ids[keep]
-    pixels = images.astype(np.float32)[:, None]
-    pixels /= 255.0
-    if pool > 1:
-        pixels = pixels.reshape(len(pixels), 1, SIDE // pool, pool, SIDE // pool, pool).mean(axis=(3, 5))
-    return make_table(
-        features=pixels,
-        targets=labels,
-        record_ids=ids.tolist(),
-        subject_ids=simulated_subjects(ids.tolist(), records_per_subject),
-        classes=10,
+    return table_of_images(
+        [_read_part(folder, "train")],
+        [_read_part(folder, "t10k")] if published_split else [],
+        title="Fashion-MNIST",
+        prefix="fashion",
         name="fashion_mnist",
-        source={
-            "name": "fashion_mnist",
-            "options": {
-                "data_dir": data_dir,
-                "limit": limit,
-                "records_per_subject": records_per_subject,
-                "published_split": published_split,
-                "pool": pool,
-            },
-        },
         class_names=CLASSES,
-        image_shape=(SIDE // pool, SIDE // pool),
-        held_out_ids=held_out,
+        data_dir=data_dir,
+        limit=limit,
+        records_per_subject=records_per_subject,
+        pool=pool,
     )
 
 
@@ -94,16 +68,22 @@ def _find(data_dir: str | None, download: bool) -> Path:
     for folder in [*places, INSTALLED]:
         if any((folder / f"train-images-idx3-ubyte{end}").is_file() for end in ("", ".gz")):
             return folder
+    advice = (
+        "Install Debian's dataset-fashion-mnist, set data.options.data_dir to a folder with the four idx files,"
+        " or set data.options.data_dir and data.options.download=true."
+    )
     if download and data_dir:
         from torchvision.datasets import FashionMNIST
 
-        FashionMNIST(data_dir, train=True, download=True)
+        fetched("Fashion-MNIST", lambda: FashionMNIST(data_dir, train=True, download=True), advice)
         return Path(data_dir) / "FashionMNIST" / "raw"
-    raise NotFoundError(
-        f"No copy of Fashion-MNIST in {data_dir or INSTALLED}.",
-        "Install Debian's dataset-fashion-mnist, set data.options.data_dir to a folder with the four idx files,"
-        " or set data.options.data_dir and data.options.download=true.",
-    )
+    raise NotFoundError(f"No copy of Fashion-MNIST in {data_dir or INSTALLED}.", advice)
+
+
+def _read_part(folder: Path, part: str) -> Part:
+    """uint8 [n, 1, 28, 28], [n]."""
+    images = _read_idx(folder, f"{part}-images-idx3-ubyte", 3)
+    return images[:, None], _read_idx(folder, f"{part}-labels-idx1-ubyte", 1)
 
 
 def _read_idx(folder: Path, name: str, dimensions: int) -> NDArray[Any]:

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data.census import load_census_employment
+from expunge.data.cifar10 import load_cifar10
 from expunge.data.digits import load_digits
 from expunge.data.fashion_mnist import load_fashion_mnist
 from expunge.data.record_table import RecordTable, make_table
+from expunge.data.svhn import load_svhn
 from expunge.data.tabular import load_tabular
 from expunge.errors import UsageError, nearest
 from expunge.functions import check_options, load_function, project_root
 
 LOADERS: dict[str, Callable[..., RecordTable]] = {
     "census_employment": load_census_employment,
+    "cifar10": load_cifar10,
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
+    "svhn": load_svhn,
     "tabular": load_tabular,
 }
 

@@ -12,9 +12,14 @@ from torch import nn
 
 from expunge.errors import ExpungeError, UsageError, nearest
 from expunge.functions import check_options, load_function
-from expunge.models.factories import mlp, resnet18, small_cnn
+from expunge.models.factories import mlp, resnet18, small_cnn, vit_small
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "small_cnn": small_cnn, "resnet18": resnet18}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+    "resnet18": resnet18,
+    "vit_small": vit_small,
+}
 
 # Initialisation draws from torch's global generator, which other threads share.
 _global_generator = threading.Lock()

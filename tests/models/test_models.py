@@ -21,6 +21,8 @@ SPECS = {
     "small_cnn on square vectors": ModelSpec("small_cnn", (64,), 10),
     "resnet18 with GroupNorm": ModelSpec("resnet18", (3, 32, 32), 10),
     "resnet18 with BatchNorm": ModelSpec("resnet18", (3, 32, 32), 10, options={"norm": "batch"}),
+    "vit_small": ModelSpec("vit_small", (3, 32, 32), 10),
+    "vit_small on grey": ModelSpec("vit_small", (28, 28), 7, options={"patch": 7, "width": 24, "depth": 2, "heads": 3}),
 }
 
 
@@ -46,10 +48,20 @@ def test_resnet18_is_torchvisions_with_a_stem_for_32x32() -> None:
     assert sum(p.numel() for p in group.parameters()) == sum(p.numel() for p in batch.parameters()) == 11_173_962
 
 
+def test_vit_small_has_a_token_per_patch_and_learns_everywhere_from_the_first_step() -> None:
+    model = build_model(SPECS["vit_small"])
+    assert sum(p.numel() for p in model.parameters()) == 10_695_562
+    tokens = {name: p.shape[1] for name, p in model.named_parameters() if name.endswith("pos_embedding")}
+    assert list(tokens.values()) == [1 + 8 * 8]
+    small = build_model(SPECS["vit_small on grey"])
+    small(torch.rand(5, 28, 28)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in small.parameters())
+
+
 def test_a_record_does_not_feel_its_batch_unless_the_norm_is_batch() -> None:
     x = torch.rand(4, 3, 32, 32)
-    for case, alone_matters in (("resnet18 with GroupNorm", False), ("resnet18 with BatchNorm", True)):
-        model = build_model(SPECS[case])
+    for case in ("resnet18 with GroupNorm", "resnet18 with BatchNorm", "vit_small"):
+        model, alone_matters = build_model(SPECS[case]), "BatchNorm" in case
         with torch.no_grad():
             same = torch.allclose(model(x)[:2], model(x[:2]), atol=1e-4)
         assert same is not alone_matters
@@ -77,6 +89,9 @@ def test_threads_do_not_change_what_a_seed_gives() -> None:
     [
         (ModelSpec("resnet", (3, 32, 32), 10), "Did you mean 'resnet18'"),
         (ModelSpec("resnet18", (3, 32, 32), 10, options={"norm": "layer"}), "Choose group or batch"),
+        (ModelSpec("vit_small", (3, 32, 32), 10, options={"patch": 5}), "5 x 5 pixels do not cover images of 32 x 32"),
+        (ModelSpec("vit_small", (3, 32, 24), 10), "images of 32 x 24. It takes square images"),
+        (ModelSpec("vit_small", (3, 32, 32), 10, options={"heads": 5}), "5 heads do not divide a width of 384"),
         (ModelSpec("mlp", (64,), 10, options={"hiden": [3]}), "Did you mean 'hidden'"),
         (ModelSpec("small_cnn", (63,), 10), "are no images"),
         (ModelSpec("small_cnn", (64,), 10, options={"width": 6, "groups": 4}), "cannot be built"),

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from expunge.errors import UsageError
+from expunge.models.factories import vit_small
 from expunge.privacy import per_example_gradient_norms
 from expunge.privacy.losses import cross_entropy, find_loss
 from expunge.privacy.norm_ways import Way
@@ -157,6 +158,7 @@ VISION: dict[str, Callable[[], nn.Module]] = {
     "vit": lambda: models.VisionTransformer(
         image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64, num_classes=5
     ),
+    "vit_small": lambda: vit_small((3, 32, 32), 5, patch=8, width=24, depth=2, heads=3),
 }
 
 

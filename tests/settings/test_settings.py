@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from expunge.data import LOADERS
 from expunge.errors import NotFoundError, UsageError
+from expunge.functions import check_options
+from expunge.models import MODELS, ModelSpec, build_model
 from expunge.settings import load_settings
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -27,6 +31,29 @@ def minimal(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_what_ships_is_valid(path: Path) -> None:
     assert load_settings(path).training.checkpoints == (10 if path.stem == "week" else 35)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_what_ships_names_loaders_and_models_with_options_that_they_take(path: Path) -> None:
+    settings = load_settings(path, ["data.options.limit=10"] if path.stem not in ("digits", "week") else [])
+    check_options(settings.data.name, LOADERS[settings.data.name], settings.data.options)
+    check_options(
+        settings.model.name, MODELS[settings.model.name], {"in_shape": 0, "classes": 0, **settings.model.options}
+    )
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_colour_images_take_a_folder_a_device_and_the_commented_vit(name: str) -> None:
+    path = next(path for path in CONFIGS if path.stem == name)
+    given = ["data.options.data_dir=/mnt/data", "device=cuda"]
+    settings = load_settings(path, given)
+    assert settings.data.options == {"published_split": True, "data_dir": "/mnt/data"} and settings.device == "cuda"
+    commented = [line.removeprefix("# ") for line in path.read_text().splitlines()]
+    start = commented.index("model:", commented.index("model:") + 1)
+    options = yaml.safe_load("\n".join(commented[start : start + 4]))["model"]
+    assert load_settings(path, [f"model={options}"]).model.name == "vit_small"
+    spec = ModelSpec("vit_small", (3, 32, 32), 10, options=options["options"])
+    assert sum(p.numel() for p in build_model(spec).parameters()) == 10_695_562
 
 
 def test_an_override_changes_one_number_and_the_digest(minimal: Path) -> None:
