@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -116,8 +117,7 @@ def load_scenario(
     if not isinstance(raw, dict):
         raise UsageError(f"{path} holds no scenario.", "Start from one of configs/reproduce/.")
     if quick:
-        for key, value in (raw.get("quick") or {}).items():
-            _set(raw, str(key).split("."), value, f"{path}: quick")
+        raw = with_changes(raw, raw.get("quick") or {}, f"{path}: quick")
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
@@ -172,6 +172,14 @@ def _set(raw: dict[str, Any], path: list[str], value: Any, where: str) -> None:
         at.pop(path[-1], None)
     else:
         at[path[-1]] = value
+
+
+def with_changes(raw: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A declaration with dotted keys changed; null removes one. Raises UsageError for a key below no section."""
+    changed: dict[str, Any] = copy.deepcopy(dict(raw))
+    for key, value in changes.items():
+        _set(changed, str(key).split("."), value, where)
+    return changed
 
 
 def checked_options(kind: type[Options], options: Mapping[str, Any], where: str) -> Options:

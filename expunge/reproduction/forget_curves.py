@@ -115,7 +115,8 @@ def forget_curves(
 
 def units(world: World, originals: int, sets: int, looks: Rows, oracles: int) -> int:
     """Work of `forget_curves`, in models trained for T steps."""
-    return originals * (sets * oracles + _unlearning_units(world, sets, looks))
+    chunks = [min(AT_ONCE, sets - begin) for begin in range(0, sets, AT_ONCE)]
+    return originals * (sets * oracles + sum(_unlearning_units(world, chunk, looks) for chunk in chunks))
 
 
 def _unlearning_units(world: World, sets: int, looks: Rows) -> int:

@@ -90,9 +90,13 @@ class Energies:
         """C/S_o at each look, [L]: 1 untouched, 0 forgotten."""
         return self.cross(runs) / self.energy(runs)
 
+    def distance(self, runs: Index) -> Array:
+        """S_u/m at each look, [L]: the unlearned models' distance from the oracles per record, in their variance."""
+        return _over_pairs(self.unlearned[runs], self.unlearned[runs])
+
     def excess(self, runs: Index) -> Array:
         """S_u/S_o at each look, [L]: 1 untouched, 0 forgotten; counts any distance from the oracles."""
-        return _over_pairs(self.unlearned[runs], self.unlearned[runs]) / self.energy(runs)
+        return self.distance(runs) / self.energy(runs)
 
 
 def _over_pairs(a: Array, b: Array) -> Array:

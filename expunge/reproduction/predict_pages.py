@@ -1,0 +1,217 @@
+"""What is to be seen of time against privacy loss? Figures, tables, and words made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Series, Table, jackknife
+from expunge.reproduction.forgetting_by_loss import MEASURES, Forgetting, Measure
+from expunge.reproduction.predict_estimates import (
+    IN_WORDS,
+    RIVALS,
+    WITH_LAWS,
+    correlation_name,
+    labels_name,
+    prefix,
+    score_name,
+    slope_name,
+    too_late,
+)
+from expunge.reproduction.time_laws import LAWS, why_not
+from expunge.training.randomness import derived_seed
+
+Index = NDArray[np.int64]
+
+
+def pictured(found: Sequence[Forgetting], parts: Sequence[Findings], seed: int) -> Findings:
+    """Two figures and a paragraph a regime, a table of groups of sets and one of laws a world."""
+    worlds = list(dict.fromkeys(own.world for own in found))
+    tables = []
+    for world in worlds:
+        here = [own for own in found if own.world == world]
+        tables += [_groups_table(world, here), _laws_table(world, here)]
+    figures = [figure for own in found for figure in (_times_figure(own), _curves_figure(own))]
+    words = [_words(own, part, seed) for own, part in zip(found, parts, strict=True)]
+    return Findings(estimates={}, tables=tuple(tables), figures=tuple(figures), words=tuple(words))
+
+
+def _groups(own: Forgetting) -> Mapping[str, Index]:
+    """The sets by loss in four groups of equal number, hardest first, and the null sets."""
+    names = ("hardest quarter", "second quarter", "third quarter", "easiest quarter")
+    groups = dict(zip(names, np.array_split(own.of_kind("by loss"), len(names)), strict=True))
+    groups["label-matched"] = own.of_kind("matched")
+    if len(own.of_kind("random")):
+        groups["random"] = own.of_kind("random")
+    return groups
+
+
+def _times_figure(own: Forgetting) -> Figure:
+    series = []
+    for measure in WITH_LAWS:
+        series.append(_points(own, f"by loss, {IN_WORDS[measure]}", measure, own.of_kind("by loss")))
+    nulls = np.concatenate([own.of_kind("matched"), own.of_kind("random")])
+    for measure in WITH_LAWS:
+        series.append(_points(own, f"label-matched and random, {IN_WORDS[measure]}", measure, nulls, "null"))
+    if not why_not(own.observed("gap", own.everyone)):
+        law = own.law("gap", own.everyone)
+        x = np.exp(np.linspace(np.log(own.loss.min()), np.log(own.loss.max()), 60))
+        line = np.clip(law.line(x), 0, own.cap)
+        series.append(Series(name=f"logarithmic law, {IN_WORDS['gap']}", x=_t(x), y=_t(line), kind="line"))
+    return Figure(
+        name=f"{own.world} {own.regime} times", title=f"{own.world}, {own.regime}: time to unlearn by privacy loss",
+        caption=f"A point is a set of {len(own.sets[0].rows)} records: mean privacy loss, and steps of fine-tuning"
+        f" until it is forgotten, over {len(own.everyone)} originals; 0: there was nothing to forget; hollow: not by"
+        f" the cap of {own.cap:.0f} steps. Bars: 95 % jackknife intervals over originals.",
+        x_label="mean privacy loss, nats", y_label="steps to unlearn", series=tuple(series), x_log=True,
+    )  # fmt: skip
+
+
+def _points(own: Forgetting, name: str, measure: Measure, numbers: Index, kind: str = "points") -> Series:
+    steps = own.steps(measure, numbers, own.everyone)
+    half = np.zeros(len(numbers))
+    for place in range(len(numbers)):
+
+        def figure(runs: Index, one: Index = numbers[place : place + 1]) -> float:
+            return float(own.steps(measure, one, runs)[0])
+
+        low, high = jackknife(figure, len(own.everyone)).interval()
+        half[place] = (high - low) / 2
+    finite = bool(np.isfinite(half).all())
+    return Series(
+        name=name, x=_t(own.mean_loss(numbers, own.everyone)), y=_t(steps), kind="null" if kind == "null" else "points",
+        low=_t(np.clip(steps - half, 0, own.cap)) if finite else (),
+        high=_t(np.clip(steps + half, 0, own.cap)) if finite else (),
+        censored=tuple(bool(share > 0.5) for share in own.censored(measure, numbers, own.everyone)),
+        names=tuple(f"{own.sets[k].kind} {own.sets[k].place}" for k in numbers),
+    )  # fmt: skip
+
+
+def _curves_figure(own: Forgetting) -> Figure:
+    series = []
+    for name, numbers in _groups(own).items():
+        left = np.mean([own.means[k].distance(own.everyone) for k in numbers], axis=0)
+        null = name in ("label-matched", "random")
+        series.append(Series(name=name, x=_t(own.looks), y=_t(left), kind="null" if null else "line"))
+    return Figure(
+        name=f"{own.world} {own.regime} curves", title=f"{own.world}, {own.regime}: what is left along fine-tuning",
+        caption="Squared distance of the set's mean of phi from the oracles', in their variance of it; mean over the"
+        f" sets of a group and all pairs of originals. A set counts as forgotten at {own.gap:g}. Unbiased, so it may be"
+        " below 0.",
+        x_label="steps of fine-tuning", y_label="gap of means, squared", series=tuple(series),
+    )  # fmt: skip
+
+
+def _groups_table(world: str, found: Sequence[Forgetting]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for own in found:
+        for name, numbers in _groups(own).items():
+            runs = own.everyone
+            energy = float(np.mean([own.energies[k].energy(runs) for k in numbers]))
+            gap = float(np.mean([own.means[k].energy(runs) for k in numbers]))
+            margin = [own.margin_time(int(k), runs) for k in numbers]
+            rows.append((
+                own.regime, name, _round(own.mean_loss(numbers, runs).mean()), _round(gap), _round(energy),
+                *(_round(own.steps(measure, numbers, runs).mean()) for measure in MEASURES),
+                *(_share(own.censored(measure, numbers, runs).mean()) for measure in MEASURES),
+                f"{sum(bool(one.censored) for one in margin)} of {len(margin)}",
+                _round(np.mean([own.curves[k].unlearned.held_out[:, -1].mean() for k in numbers])
+                       - np.mean([own.curves[k].oracles.held_out.mean() for k in numbers])),
+            ))  # fmt: skip
+    return Table(
+        title=f"{world}: steps to unlearn by group of forget sets",
+        heads=(
+            "noise", "sets", "mean loss", "gap before", "S_o/m", *(f"steps, {IN_WORDS[one]}" for one in MEASURES),
+            *(f"beyond the cap, {IN_WORDS[one]}" for one in MEASURES), "not within the margin by the cap",
+            "held-out phi at the cap minus the oracles'",
+        ),
+        rows=tuple(rows),
+        note="Steps count 0 where there is nothing to forget and the cap where it is not reached.",
+    )  # fmt: skip
+
+
+def _laws_table(world: str, found: Sequence[Forgetting]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for own in found:
+        for measure in WITH_LAWS:
+            seen = own.observed(measure, own.everyone)
+            reason = why_not(seen)
+            scores = {} if reason else own.scores(measure, own.everyone)
+            rows.append((
+                own.regime, IN_WORDS[measure], _share(seen.nothing.mean()), _share(seen.censored.mean()),
+                *(_round(scores[name]) if name in scores else None for name in LAWS), reason or None,
+            ))  # fmt: skip
+    return Table(
+        title=f"{world}: held-out log score of each law, nats a set",
+        heads=("noise", "measure", "nothing to forget", "beyond the cap", *LAWS, "why not"),
+        rows=tuple(rows),
+        note="Tobit regressions of steps on the set's mean privacy loss, every set left out in turn; larger is better.",
+    )
+
+
+def _words(own: Forgetting, part: Findings, seed: int) -> str:
+    numbers = own.of_kind("by loss")
+    accuracy = np.mean([curve.oracles.right.mean() for curve in own.curves])
+    text = (
+        f"{own.world}, {own.regime}: {len(numbers)} sets of {len(own.sets[0].rows)} records by privacy loss,"
+        f" {len(own.everyone)} originals, {own.curves[0].oracles.own.shape[1]} oracles of each run; oracles are right"
+        f" on {accuracy:.0%} of held-out records."
+    )
+    for measure in WITH_LAWS:
+        said = _said(part, prefix(own.world, own.regime) + correlation_name(measure))
+        text += f" Rank correlation of loss and time ({IN_WORDS[measure]}): {said}"
+        if not too_late(own, measure):
+            chance = own.chance(measure, derived_seed(seed, f"{own.world} {own.regime} {measure}"))
+            text += f" (times dealt out at random: below {chance:.2f} in 95 % of deals)"
+        text += "."
+        labels = _said(part, prefix(own.world, own.regime) + labels_name(measure))
+        text += f" The hardest sets take longer than random ones of their labels by {labels}."
+        slope = part.estimates.get(prefix(own.world, own.regime) + slope_name(measure))
+        if slope is None:
+            reason = part.not_estimable[prefix(own.world, own.regime) + slope_name(measure)]
+            text += f" No law is estimable: {reason}."
+            continue
+        text += f" The logarithmic law adds {_interval(slope)} per e-fold of loss; its log score is"
+        against = [
+            f"{_interval(part.estimates[name])} above the {rival} law's"
+            for rival in RIVALS
+            if (name := prefix(own.world, own.regime) + score_name(rival, measure)) in part.estimates
+        ]
+        text += f" {', '.join(against)}."
+    half = own.steps("half", numbers, own.everyone)
+    holds = np.flatnonzero([own.energies[k].measurable for k in numbers])
+    if len(holds) >= 2:
+        hard, easy = np.array_split(half[holds], 2)
+        text += (
+            f" Of the {len(holds)} sets with a measurable distance of records, the harder half lost half of its"
+            f" influence in {hard.mean():.0f} steps and the easier in {easy.mean():.0f}: the law is logarithmic where"
+            " all decay at one rate."
+        )
+    return text
+
+
+def _said(part: Findings, name: str) -> str:
+    if name in part.estimates:
+        return _interval(part.estimates[name])
+    return f"not estimable here ({part.not_estimable[name].rstrip('.')})"
+
+
+def _interval(estimate: Estimate) -> str:
+    low, high = estimate.interval()
+    unit = f" {estimate.unit}" if estimate.unit else ""
+    return f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]{unit}"
+
+
+def _round(value: float | np.floating) -> float:
+    """Three digits: more would be noise in a table."""
+    return float(f"{float(value):.3g}")
+
+
+def _share(value: float | np.floating) -> str:
+    return f"{float(value):.0%}"
+
+
+def _t(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
