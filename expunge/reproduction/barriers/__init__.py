@@ -1,8 +1,8 @@
 """Do loss barriers grow with privacy loss and fall with unlearning? Scenario `barriers`.
 
 For every data set: originals, forget sets over the whole range of privacy loss (the same for all originals), oracles of
-each original and set in three couplings (`barrier_models`), fine-tuning and a rewind; heights of the lines between them
-(`barrier_heights`), estimates over originals (`barrier_estimates`).
+each original and set in three couplings (`models`), fine-tuning and a rewind; heights of the lines between them
+(`heights`), estimates over originals (`estimates`).
 """
 
 from __future__ import annotations
