@@ -63,7 +63,8 @@ class CheckpointStore:
         Raises ExpungeError.
         """
         with self._recovered() as root:
-            probe = f"probe-{os.getpid()}"
+            # One name for all: what a killed process left of it is overwritten and removed by the next.
+            probe = "probe"
             path = root.remote.odb.fs.join(root.remote.odb.path, probe)
             root.remote.write(path, b"expunge" * 1024)
             root.remote.remove([path])

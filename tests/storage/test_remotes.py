@@ -149,6 +149,28 @@ CheckpointStore(current_project()).add(files)
 """
 
 
+KILLED_PROBE = """
+import os, signal
+from adapters import remotes
+from adapters.checkpoint_store import CheckpointStore
+from adapters.project import current_project
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+remotes.FolderRemote.remove = remotes.BucketRemote.remove = die
+CheckpointStore(current_project()).check_writable()
+"""
+
+
+def test_the_probe_of_a_killed_process_goes_with_the_next(place: Any, laboratory: Any) -> None:
+    store = laboratory.store(place.config)
+    kept = store.add(laboratory.files(x=ONE))
+    clone = Path(__file__).resolve().parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED_PROBE], cwd=clone, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert place.held() != set(kept.objects), "the kill came before the probe was removed"
+    store.check_writable()
+    assert place.held() == laboratory.cached() == set(kept.objects)
+
+
 def test_what_a_killed_process_had_pushed_goes_with_the_next_call(place: Any, laboratory: Any) -> None:
     store = laboratory.store(place.config)
     kept = store.add(laboratory.files(x=ONE))
