@@ -138,7 +138,7 @@ def test_pages(lawful: Forgetting, lawful_estimates: Findings) -> None:
     found = pictured([lawful], [lawful_estimates], 0)
     times, curves = found.figures
     assert times.x_log and {one.kind for one in times.series} == {"points", "line", "null"}
-    assert sum(one.kind == "null" for one in curves.series) == 1
+    assert [one.name for one in curves.series if one.kind == "null line"] == ["label-matched"]
     assert all(len(row) == len(table.heads) for table in found.tables for row in table.rows)
     (words,) = found.words
     assert "20 sets of 20 records" in words and "per e-fold of loss" in words and "their labels" in words
