@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from expunge.reporting.axes import number
 from expunge.reporting.scenario_plots import plot_file
-from expunge.reproduction.findings import Table
+from expunge.reproduction.findings import Figure, Table
 from expunge.reproduction.results import Results
 from expunge.reproduction.rules import Conclusion
 
@@ -17,8 +18,13 @@ def document(results: Mapping[str, Results], folder: str) -> dict[str, str]:
     files = {"": _markdown(results, folder)}
     for name, own in results.items():
         files[f"{name}.json"] = own.model_dump_json(indent=1) + "\n"
-        files |= {f"{name}-{figure.name}.svg": plot_file(figure) for figure in own.findings.figures}
+        files |= {plot_name(name, figure): plot_file(figure) for figure in own.findings.figures}
     return files
+
+
+def plot_name(scenario: str, figure: Figure) -> str:
+    """The file of a figure: letters, digits and hyphens."""
+    return f"{scenario}-{re.sub('[^a-z0-9]+', '-', figure.name.lower()).strip('-')}.svg"
 
 
 def _markdown(results: Mapping[str, Results], folder: str) -> str:
@@ -69,7 +75,7 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
         lines += [
             f"**{figure.title}** {figure.caption}",
             "",
-            f"![{figure.title}]({folder}/{name}-{figure.name}.svg)",
+            f"![{figure.title}]({folder}/{plot_name(name, figure)})",
             "",
         ]
     for table in own.findings.tables:
