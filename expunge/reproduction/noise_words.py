@@ -188,8 +188,8 @@ def _answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
 def _further_than_a_record(measured: Measured, found: Found) -> str:
     """Where arithmetic moves the weights further than a record does; empty where it does not."""
     further = [
-        PRECISIONS[kind] for kind in JUDGED
-        if (ratio := found.numbers.get(f"{measured.world.name}: {kind}: {OVER_A_RECORD}")) and ratio.interval()[0] > 0
+        PRECISIONS[kind] for kind in JUDGED if kind != "chance"
+        and (ratio := found.numbers.get(f"{measured.world.name}: {kind}: {OVER_A_RECORD}")) and ratio.interval()[0] > 0
     ]  # fmt: skip
     if not further:
         return ""
