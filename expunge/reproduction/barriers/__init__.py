@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from expunge.errors import UsageError
-from expunge.reproduction.barrier_tables import tables_of
 from expunge.reproduction.barriers.estimates import Heights, estimates, overall
 from expunge.reproduction.barriers.figures import alignment_figure, figures_of
 from expunge.reproduction.barriers.heights import measure_heights
 from expunge.reproduction.barriers.models import Options, look_steps
+from expunge.reproduction.barriers.tables import tables_of
 from expunge.reproduction.barriers.words import overall_words, world_words
 from expunge.reproduction.config import ScenarioConfig, checked_options
 from expunge.reproduction.findings import Findings, merged

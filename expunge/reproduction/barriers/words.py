@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barrier_tables import Made, grid_gap, said
-from expunge.reproduction.barriers.estimates import FALLS, MEASURES, OVERALL, WITH_CHANCE, Heights, interval_of
+from expunge.reproduction.barriers.estimates import FALLS, MEASURES, WITH_CHANCE, Heights, interval_of
 from expunge.reproduction.barriers.heights import ENDS
 from expunge.reproduction.barriers.models import COUPLINGS
+from expunge.reproduction.barriers.tables import Made, grid_gap, said
+from expunge.reproduction.config import EVERYWHERE
 
 
 def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
@@ -28,8 +29,8 @@ def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
 
 def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
     """All data sets together: growth, and falls of what has a rule."""
-    growths = [_each(made, f"{OVERALL}: growth of the {{}}, {coupling}", coupling) for coupling in COUPLINGS]
-    beyond = [_each(made, f"{OVERALL}: growth beyond the baseline of the {{}}, {c}", c) for c in WITH_CHANCE]
+    growths = [_each(made, f"{EVERYWHERE}: growth of the {{}}, {coupling}", coupling) for coupling in COUPLINGS]
+    beyond = [_each(made, f"{EVERYWHERE}: growth beyond the baseline of the {{}}, {c}", c) for c in WITH_CHANCE]
     falls = [
         f"the {measure} ({c}) {', '.join(_fallen(made, reasons, measure, c))}"
         for measure in ("retain barrier", "forget rise")
@@ -49,7 +50,7 @@ def _fallen(made: Made, reasons: Mapping[str, str], measure: str, coupling: str)
         "fall by the rewind": "{} by the rewind",
     }  # fmt: skip
     assert tuple(words) == FALLS
-    names = {kind: f"{OVERALL}: {kind} of the {measure}, {coupling}" for kind in FALLS}
+    names = {kind: f"{EVERYWHERE}: {kind} of the {measure}, {coupling}" for kind in FALLS}
     if names["fall"] not in made:
         return [f"not estimable: {reasons[names['fall']]}"]
     return [words[kind].format(said(made[name])) for kind, name in names.items()]
