@@ -52,7 +52,7 @@ def _times_figure(own: Forgetting) -> Figure:
     by_loss = own.of_kind("by loss")
     series = [
         _points(own, f"by loss, {IN_WORDS['gap']}", "gap", by_loss),
-        _points(own, f"by loss, {IN_WORDS['band']}", "band", by_loss, whiskers=False),
+        _points(own, f"by loss, {IN_WORDS['entry']}", "entry", by_loss, whiskers=False),
         _points(own, f"label-matched, {IN_WORDS['gap']}", "gap", own.of_kind("matched"), "null"),
     ]
     if len(own.of_kind("random")):
@@ -162,27 +162,33 @@ def _words(own: Forgetting, part: Findings, seed: int) -> str:
         f" {len(own.everyone)} originals, {own.curves[0].oracles.own.shape[1]} oracles of each run; oracles are right"
         f" on {accuracy:.0%} of held-out records."
     )
-    for measure in WITH_LAWS:
-        said = _said(part, prefix(own.world, own.regime) + correlation_name(measure))
-        text += f" Rank correlation of loss and time ({IN_WORDS[measure]}): {said}"
-        if not too_late(own, measure):
-            chance = own.chance(measure, derived_seed(seed, f"{own.world} {own.regime} {measure}"))
-            text += f" (times dealt out at random: below {chance:.2f} in 95 % of deals)"
-        text += "."
-        labels = _said(part, prefix(own.world, own.regime) + labels_name(measure))
-        text += f" The hardest sets take longer than random ones of their labels by {labels}."
-        slope = part.estimates.get(prefix(own.world, own.regime) + slope_name(measure))
-        if slope is None:
-            reason = part.not_estimable[prefix(own.world, own.regime) + slope_name(measure)]
-            text += f" No law is estimable: {reason}."
-            continue
-        text += f" The logarithmic law adds {_interval(slope)} per e-fold of loss; its log score is"
+    if own.stability is not None:
+        text += (
+            " Losses are under an assumed noise; under one three times as weak or as strong records rank as before"
+            f" (correlation at least {own.stability:.2f})."
+        )
+    begin = prefix(own.world, own.regime)
+    text += f" Rank correlation of loss and time ({IN_WORDS['gap']}): {_said(part, begin + correlation_name('gap'))}"
+    if not too_late(own, "gap"):
+        chance = own.chance("gap", derived_seed(seed, f"{own.world} {own.regime}"))
+        text += f" (times dealt out at random: below {chance:.2f} in 95 % of deals)"
+    others = [f"{IN_WORDS[one]} {_said(part, begin + correlation_name(one))}" for one in MEASURES if one != "gap"]
+    text += (
+        f"; in other measures: {', '.join(others)}. The hardest sets take longer than random ones of their labels by"
+        f" {_said(part, begin + labels_name('gap'))}."
+    )
+    slope = part.estimates.get(begin + slope_name("gap"))
+    if slope is None:
+        text += f" No law is estimable: {part.not_estimable[begin + slope_name('gap')].rstrip('.')}."
+    else:
         against = [
             f"{_interval(part.estimates[name])} above the {rival} law's"
             for rival in RIVALS
-            if (name := prefix(own.world, own.regime) + score_name(rival, measure)) in part.estimates
+            if (name := begin + score_name(rival, "gap")) in part.estimates
         ]
-        text += f" {', '.join(against)}."
+        text += (
+            f" The logarithmic law adds {_interval(slope)} per e-fold of loss; its log score is {', '.join(against)}."
+        )
     half = own.steps("half", numbers, own.everyone)
     holds = np.flatnonzero([own.energies[k].measurable for k in numbers])
     if len(holds) >= 2:
