@@ -102,15 +102,18 @@ def _each_coupling(found: Heights, made: Made, measure: str) -> str:
 
 
 def _carriers(world: str, made: Made) -> str:
-    """Where the excess over chance grows with privacy loss: the interval lies above zero."""
+    """Where the excess over chance grows with privacy loss: its slope's interval lies above zero."""
     found = []
     for coupling in COUPLINGS:
+        kind = "slope beyond the baseline" if coupling in WITH_CHANCE else "slope"
         for measure in MEASURES:
-            kind = "growth beyond the baseline" if coupling in WITH_CHANCE else "growth"
-            if made[f"{world}: {kind} of the {measure}, {coupling}"].interval()[0] > 0:
-                found.append(f"{measure} with {coupling}")
-    head = "What lies above the height between two oracles grew with privacy loss, its interval above zero, for:"
-    return f"{head} {', '.join(found) or 'none of the measures'}."
+            slope = made[f"{world}: {kind} of the {measure}, {coupling}"]
+            if slope.interval()[0] > 0:
+                found.append(f"the {measure}, {coupling} ({said(slope)})")
+    return (
+        "What lies above the height between two oracles rises with the logarithm of privacy loss, the slope's interval"
+        f" (nats an e-fold, not corrected for nine of them) above zero, for {', '.join(found) or 'no measure'}."
+    )
 
 
 def _fall(world: str, made: Made, reasons: Mapping[str, str], coupling: str) -> str:
