@@ -27,13 +27,14 @@ from budgets_summary import ARMS, Shadows, as_markdown, summary
 from cached_parts import CachedParts
 from evidence_worlds import World
 from numpy.typing import NDArray
-from pareto_planner import CAUTION, KEEP, RETRAIN, TARGET, chosen
+from pareto_quality import CAUTION, TARGET
 from pareto_runs import FLOOR, ORDER, SIZES, Setting, setting, workspace
 from world_options import work_through, world_parser
 
 from expunge.evaluation.confidence import phi
 from expunge.privacy.scores import PrivacyLosses
 from expunge.privacy.trajectory_scores import score_trajectory, trajectory_losses
+from expunge.reproduction.adaptive.planner import KEEP, RETRAIN, chosen
 from expunge.training import train
 from expunge.training.randomness import derived_seed
 from expunge.unlearning.calibration import CalibrationSettings, calibrate
@@ -101,7 +102,7 @@ class Budgets:
 
     def planned(self, predictor: BudgetPredictor, losses: list[float]) -> dict[str, list[Way]]:
         """Ways by arm [sets]: the two uniform arms spend the planner's mean cost on every set."""
-        own = [chosen(predictor, loss) for loss in losses]
+        own = [chosen(predictor, loss, CAUTION) for loss in losses]
         mean = float(np.mean([self.cost(way) for way in own]))
         unrolled = self._at_cost("unrolled_rewind", mean)
         unrolled = unrolled._replace(strength=best_strength(predictor, unrolled.amount))

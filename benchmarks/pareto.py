@@ -4,7 +4,9 @@
     python benchmarks/pareto.py --report docs/adaptive.json           the tables of docs/adaptive.md, and its plots
 
 On the same forget sets for all methods: five originals, ten oracles a set. Sixty other sets calibrate the planner, on
-two of the originals. Finished parts lie in --cache under a hash of what they depend on.
+two of the originals. Whether the planner beats fixed budgets of its own cost is `expunge reproduce adaptive`, with
+oracles of every original's own: here are all published methods, cost* and other scores. Finished parts lie in --cache
+under a hash of what they depend on.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 from cached_parts import CachedParts
 from evidence_worlds import World
-from pareto_planner import TARGETS, Ways
+from pareto_quality import TARGETS
 from pareto_report import as_markdown, write_plots
 from pareto_runs import (
     CALIBRATED,
@@ -42,8 +44,8 @@ from pareto_runs import (
     SIZES,
     STRENGTHS,
     TRAINED,
+    MethodRuns,
     Part,
-    Runs,
     forget_sets,
     setting,
     workspace,
@@ -62,6 +64,7 @@ from expunge.privacy.difficulty import (
 )
 from expunge.privacy.scores import PrivacyLosses
 from expunge.privacy.trajectory_scores import score_trajectory
+from expunge.reproduction.adaptive.planner import Ways
 from expunge.training import predict
 from expunge.unlearning.methods import METHODS, Method
 
@@ -92,21 +95,25 @@ def run(world: World, cache: Path, seed: int) -> dict[str, Any]:
         made = list(train_originals(given, Path(folder)))
         trajectories, losses = [t for t, _ in made], [own for _, own in made]
         sets = forget_sets(losses, given.world.forget, seed, few)
-        runs, judged = Runs(given, trajectories, sets), sets.judged
+        runs, judged = MethodRuns(given, trajectories, sets), sets.judged
 
         def each(name: str, make: Callable[[int], Part], originals: int = ORIGINALS) -> list[Part]:
             return [parts.get(f"{name}-{k}", lambda k=k: make(k)) for k in range(originals)]
 
-        base = parts.get("oracles", runs.oracles) | parts.get("originals", runs.of_originals)
-        base |= parts.get("trained", runs.trained)
+        base = parts.get("oracles", runs.oracles) | parts.get("originals", lambda: {"originals": runs.originals()})
+        base |= parts.get("trained", lambda: {"trained": runs.also_trained("also trained", TRAINED)})
         base |= parts.get("scores", lambda: _scores(runs, losses))
-        base["retrained"] = parts.get("retrained", lambda: runs.retrained(judged))["models"]
+        base["retrained"] = parts.get("retrained", lambda: {"models": runs.retrained("retrained", judged, ORIGINALS)})[
+            "models"
+        ]
         pilots = each("pilots", lambda k: runs.rewinds(k, sets.calibration), 0 if few else CALIBRATED)
         measured = each("rewinds", lambda k: runs.rewinds(k, judged))
         arms = {name: each(name, lambda k, name=name: runs.tuned(name, k, judged)) for name in TUNED}
         rates, costs = {}, PUBLISHED_COSTS.get(world.name, EVERY_PUBLISHED_COST)
         for name in () if few else PUBLISHED:
-            rate = float(parts.get(f"{name}-rate", lambda name=name: best_rate(runs, base, name))["rate"])
+            rate = float(
+                parts.get(f"{name}-rate", lambda name=name: best_rate(runs, sets.calibration, base, name))["rate"]
+            )
             rates[name], method = rate, at_rate(name, rate)
             arms[name] = each(
                 f"{name}-{rate:g}",
@@ -133,7 +140,7 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def _scores(runs: Runs, losses: list[PrivacyLosses]) -> Part:
+def _scores(runs: MethodRuns, losses: list[PrivacyLosses]) -> Part:
     """Mean privacy loss of every set by original, and each difficulty score's mean over originals and records."""
     train, trajectories = runs.given.train, runs.trajectories
     norms = [score_trajectory(t, train) for t in trajectories]
@@ -149,9 +156,9 @@ def _scores(runs: Runs, losses: list[PrivacyLosses]) -> Part:
         "EL2N": [el2n(own[len(own) // 10][None], train.targets) for own in logits],
         "random": [random_difficulty(len(train), runs.given.seed + k) for k in range(len(losses))],
     }
-    rows = [train.rows(ids) for ids in runs.sets.ids]
+    rows = [train.rows(ids) for ids in runs.ids]
     means = {DIFFICULTY + n: np.array([np.mean([own[r].mean() for own in v]) for r in rows]) for n, v in scores.items()}
-    return means | {"losses": np.array([[own.select(ids).total.mean() for ids in runs.sets.ids] for own in losses])}
+    return means | {"losses": np.array([[own.select(ids).total.mean() for ids in runs.ids] for own in losses])}
 
 
 def at_rate(name: str, rate: float) -> Method:
@@ -161,9 +168,8 @@ def at_rate(name: str, rate: float) -> Method:
     return method
 
 
-def best_rate(runs: Runs, base: Part, name: str) -> Part:
+def best_rate(runs: MethodRuns, fit: range, base: Part, name: str) -> Part:
     """The rate that leaves the smallest excess on four of the calibration sets, original 0, at a third of the cost."""
-    fit = runs.sets.calibration
     numbers = fit[len(fit) // 4 - 1 :: max(1, len(fit) // 4)][:4]
     excess = {}
     for rate in RATES:

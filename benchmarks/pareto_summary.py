@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pareto_energies import energies, jackknife, pooled, sharp
-from pareto_planner import (
-    KEEP,
-    RETRAIN,
+from pareto_quality import (
+    CAUTION,
     TARGET,
     TARGETS,
-    Ways,
     best_costs,
-    calibrated,
-    chosen,
+    chosen_among,
     coverage,
     measured_left,
     needs,
@@ -26,9 +23,10 @@ from pareto_planner import (
 from pareto_runs import COSTS, Sets
 from scipy.stats import t
 
+from expunge.reproduction.adaptive.planner import KEEP, RETRAIN, Ways, chosen, pilot_sets
 from expunge.unlearning.pilot_energies import PilotReference
 from expunge.unlearning.pilots import MEASURABLE_ENERGY, Way
-from expunge.unlearning.predictor import BudgetPredictor
+from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
 
 Array = NDArray[np.float64]
 Parts = list[dict[str, Any]]
@@ -74,12 +72,13 @@ class Measured:
         rows = list(self.sets.calibration)
         losses = self.base["losses"][: len(self.pilots), rows].mean(axis=0) if scores is None else scores[rows]
         pilots = [part["models"][..., :-1] for part in self.pilots]
-        return calibrated(self.ways, pilots, [self.references[n] for n in rows], losses)
+        made = pilot_sets(self.ways, pilots, [self.references[n] for n in rows], losses)
+        return fit_predictor(made, TARGET, self.ways.procedure.config.steps)
 
     def plans(self, target: float) -> list[dict[int, Way]]:
         """What is planned for each judged set, by original."""
         told = self.predictor().at(target)
-        return [{n: chosen(told, float(own[n])) for n in self.judged} for own in self.base["losses"]]
+        return [{n: chosen(told, float(own[n]), CAUTION) for n in self.judged} for own in self.base["losses"]]
 
     def parts(self, models: Array) -> Array:
         """Sums of energies [..., judged, 1 + K, 3] of models [K, ..., judged, m + 1]."""
@@ -242,7 +241,7 @@ def _by_score(found: Measured, scores: Array, by_set: Array, best: Array, every:
     """The same planner going by another score, on the ways that were run: the nearest thing to the same runs."""
     told = found.predictor(scores)
     own = scores[found.judged]
-    ways = [chosen(told, float(value), found.ways.ways) for value in own]
+    ways = [chosen_among(told, float(value), found.ways.ways) for value in own]
     costs = np.array([found.ways.cost(way) for way in ways])
     places = {way: k for k, way in enumerate(found.ways.ways)}
     original = found.sharp(np.moveaxis(found.originals, 1, 0))[..., 0, :]

@@ -26,7 +26,7 @@ from expunge.reporting.svg import (
 from expunge.reproduction.findings import Figure, Series
 
 HEIGHT = 270
-COLOURS = ("a", "b", "c", "d", "e")
+COLOURS = ("a", "b", "c", "d", "e", "f")
 # Beyond so many names under the axis they are turned.
 MOST_LEVEL = 5
 
@@ -80,7 +80,8 @@ def plot_file(figure: Figure) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="expunge" viewBox="0 0 {WIDTH} {height}" width="690" '
         f'height="{690 * height / WIDTH:.0f}">'
     )
-    return f"{start}<style>{style_sheet()}</style>{scenario_plot(figure)}{''.join(keys)}</svg>\n"
+    # The style sheet speaks of what lies in an svg of the page: the legend in one of its own has its colours.
+    return f"{start}<style>{style_sheet()}</style>{scenario_plot(figure)}<svg>{''.join(keys)}</svg></svg>\n"
 
 
 def _label(figure: Figure, which: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 _LIGHT = (
     "--bg:#fcfcfb;--card:#f3f2ee;--ink:#10100f;--soft:#52514e;--rule:#dcdbd5;--grid:#e6e5e0;--zone:#dfe9e4;"
-    "--a:#2166c0;--b:#c8501c;--c:#12845c;--d:#7a4fb5;--e:#a8337a;--grey:#82817b;"
+    "--a:#2166c0;--b:#c8501c;--c:#12845c;--d:#7a4fb5;--e:#a8337a;--f:#866a00;--grey:#82817b;"
     "--good:#0b6b2c;--good-bg:#e3f3e6;--bad:#a52121;--bad-bg:#fbe6e4;--unsure:#7a5200;--unsure-bg:#fbf0d4;"
 )
 _DARK = (
     "--bg:#191918;--card:#242422;--ink:#f4f3ef;--soft:#bdbcb3;--rule:#3f3f3b;--grid:#32322f;--zone:#26352f;"
-    "--a:#69a7f2;--b:#f08a55;--c:#46c295;--d:#b897ea;--e:#ea85bd;--grey:#9b9a92;"
+    "--a:#69a7f2;--b:#f08a55;--c:#46c295;--d:#b897ea;--e:#ea85bd;--f:#d6b53c;--grey:#9b9a92;"
     "--good:#7ddb94;--good-bg:#16301d;--bad:#ff9a94;--bad-bg:#3d1a19;--unsure:#f3c766;--unsure-bg:#352a10;"
 )
 
@@ -113,7 +113,7 @@ def style_sheet() -> str:
         f".expunge svg .fill-{k}{{fill:var(--{k})}}.expunge svg .dot-{k}{{fill:var(--{k});fill-opacity:.75;"
         f"stroke:var(--bg);stroke-width:.8}}.expunge svg .line-{k}{{fill:none;stroke:var(--{k});stroke-width:2}}"
         f".expunge svg .band-{k}{{fill:var(--{k});fill-opacity:.18}}.expunge i.{k}{{background:var(--{k})}}"
-        for k in ("a", "b", "c", "d", "e", "grey")
+        for k in ("a", "b", "c", "d", "e", "f", "grey")
     )
     return (
         f":root{{color-scheme:light dark}}.expunge{{{_LIGHT}}}"

@@ -19,6 +19,8 @@ from expunge.reproduction.rules import Rule
 from expunge.training.config import Strict, TrainingConfig
 
 Options = TypeVar("Options", bound=Strict)
+# Begins the name of an estimate over several data sets, as a data set's name begins those of its own.
+EVERYWHERE = "all data sets"
 # Fewer originals than this support no claim about a method (METHOD section 7).
 FEWEST_ORIGINALS = 5
 

@@ -72,8 +72,8 @@ def mean_rank(originals: tuple[Original, ...]) -> Array:
     return ranks
 
 
-def label_matched(world: World, forget: Rows, seed: int) -> Rows:
-    """As many records of each label at random, none of the set: the null of METHOD section 9.
+def label_matched(world: World, forget: Rows, seed: int, exclude: Rows | None = None) -> Rows:
+    """As many records of each label at random, none of the set or of `exclude`: the null of METHOD section 9.
 
     Raises:
         UsageError: too few other records with some label.
@@ -81,5 +81,8 @@ def label_matched(world: World, forget: Rows, seed: int) -> Rows:
     ids = world.train.record_ids
     labels = dict(zip(ids, world.train.targets.tolist(), strict=True))
     reference = [ids[row] for row in forget]
-    found = build_forget_set("label_matched", ids, reference=reference, labels=labels, seed=seed % 2**32)
+    left_out = [] if exclude is None else [ids[row] for row in np.setdiff1d(exclude, forget)]
+    found = build_forget_set(
+        "label_matched", ids, reference=reference, labels=labels, exclude=left_out, seed=seed % 2**32
+    )
     return np.sort(world.train.rows(found.record_ids))

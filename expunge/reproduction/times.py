@@ -90,18 +90,21 @@ class Energies:
         found = jackknife(self.energy, len(self.original))
         return found.interval(0.9)[0] > LEAST_ENERGY
 
+    def cross(self, runs: Index) -> Array:
+        """C/m at each look, [L]: S_o/m untouched, 0 forgotten. Unbiased, and defined where nothing was remembered."""
+        return _over_pairs(self.unlearned[runs], self.original[runs][:, None, :])
+
+    def energy_left(self, runs: Index) -> Array:
+        """S_u/m at each look, [L]: the unlearned models' distance from the oracles per record, whatever way."""
+        return _over_pairs(self.unlearned[runs], self.unlearned[runs])
+
     def influence(self, runs: Index) -> Array:
         """C/S_o at each look, [L]: 1 untouched, 0 forgotten."""
-        shifted = self.original[runs][:, None, :]
-        return _over_pairs(self.unlearned[runs], shifted) / self.energy(runs)
-
-    def distance(self, runs: Index) -> Array:
-        """S_u/m at each look, [L]: the unlearned models' distance from the oracles per record, in their variance."""
-        return _over_pairs(self.unlearned[runs], self.unlearned[runs])
+        return self.cross(runs) / self.energy(runs)
 
     def excess(self, runs: Index) -> Array:
         """S_u/S_o at each look, [L]: 1 untouched, 0 forgotten; counts any distance from the oracles."""
-        return self.distance(runs) / self.energy(runs)
+        return self.energy_left(runs) / self.energy(runs)
 
 
 def _over_pairs(a: Array, b: Array) -> Array:

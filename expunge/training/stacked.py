@@ -32,10 +32,20 @@ from expunge.training.trainer import Progress, check_config, refuse_divergence, 
 
 @dataclass(frozen=True)
 class StackedJob:
-    """One model of a stack: its seed and the rows of the table that it trains on, int64 [records]."""
+    """One model of a stack: its seed and the rows of the table that it trains on, int64 [records].
+
+    absent: some of `rows` that are drawn as if they were there and then left out of every batch. So the run on all of
+    `rows` with this seed and the run without `absent` differ by these records alone: initialisation, batches and noise
+    are the same. (Leaving them out of `rows` would toss every later record's coin anew.)
+    """
 
     seed: int
     rows: NDArray[np.int64]
+    absent: NDArray[np.int64] | None = None
+
+    def absent_places(self) -> Tensor | None:
+        """Where in `rows` the absent ones stand, int64; None for none."""
+        return None if self.absent is None else torch.from_numpy(np.flatnonzero(np.isin(self.rows, self.absent)))
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,8 @@ class _Run:
         noisy = self.config.noise.convention != "implicit"
         spare = {name: torch.empty_like(weight) for name, weight in stack.params.items()}
         seeds, rows = [job.seed for job in self.jobs], [job.rows for job in self.jobs]
-        with StackedDraws(self.config, seeds, rows, self.q, sum(sizes) if noisy else 0) as draws:
+        absent = [job.absent_places() for job in self.jobs]
+        with StackedDraws(self.config, seeds, rows, self.q, sum(sizes) if noisy else 0, absent) as draws:
             for step in range(self.first, self.last):
                 index, weight = (drawn.to(self.device) for drawn in draws.batches(step))
                 with torch.random.fork_rng(devices=[]):
@@ -205,9 +216,9 @@ class _Run:
             config = self.config.model_copy(update={"seed": job.seed})
             state = _map_states([stack], lambda parts, k=k: parts[0][k])
             rows = torch.from_numpy(job.rows).to(self.device)
-            own_x, own_y = x[rows], y[rows]
+            own_x, own_y, absent = x[rows], y[rows], job.absent_places()
             for step in range(self.first, self.last):
-                train_step(model, state, own_x, own_y, config, step, self.q)
+                train_step(model, state, own_x, own_y, config, step, self.q, None, absent)
             trained.append(state)
             report((k + 1) * (self.last - self.first) // len(self.jobs))
         return _map_states(trained, torch.stack)

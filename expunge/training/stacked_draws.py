@@ -24,14 +24,26 @@ class StackedDraws:
     """
 
     def __init__(
-        self, config: TrainingConfig, seeds: Sequence[int], rows: Sequence[NDArray[np.int64]], rate: float, width: int
+        self,
+        config: TrainingConfig,
+        seeds: Sequence[int],
+        rows: Sequence[NDArray[np.int64]],
+        rate: float,
+        width: int,
+        absent: Sequence[Tensor | None] = (),
     ) -> None:
-        """`rows`: table rows of each model's records. `rate`: q. `width`: numbers of noise a model takes each step."""
+        """`rows`: table rows of each model's records. `rate`: q. `width`: numbers of noise a model takes each step.
+
+        absent: for each model the places in its `rows` that are drawn and then left out of the batch.
+        """
         self.config, self.seeds, self.rate = config, seeds, rate
+        self._absent = list(absent) or [None] * len(seeds)
         models, longest = len(seeds), max(len(own) for own in rows)
-        # Behind a model's rows its own first one: padding never touches a record that the model does not train on.
         filled = [np.append(own, np.full(longest - len(own), own[0])) for own in rows]
         self._rows = torch.from_numpy(np.stack(filled).astype(np.int64))
+        # A row of the model's own: padding never touches a record that the model does not train on.
+        present = [own if gone is None else np.delete(own, gone) for own, gone in zip(rows, self._absent, strict=True)]
+        self._padding = torch.tensor([[int(own[0])] for own in present])
         self._records = [len(own) for own in rows]
         self._coins = torch.full((models, longest), 2.0)  # 2: in no batch
         self._noise = torch.empty(models, width)
@@ -56,6 +68,8 @@ class StackedDraws:
             def draw(generator: torch.Generator, k: int) -> None:
                 generator.manual_seed(derived_seed(self.seeds[k], "batch", step))
                 self._coins[k, : self._records[k]].uniform_(generator=generator)
+                if (absent := self._absent[k]) is not None:
+                    self._coins[k, absent] = 2.0
 
             self._each(draw)
             model, place = torch.nonzero(self._coins < self.rate, as_tuple=True)
@@ -63,10 +77,12 @@ class StackedDraws:
         else:
             drawn = zip(self.seeds, self._records, strict=True)
             picked = [batch_rows(self.config, seed, step, records, self.rate) for seed, records in drawn]
+            without = zip(picked, self._absent, strict=True)
+            picked = [own if absent is None else own[~torch.isin(own, absent)] for own, absent in without]
             sizes = torch.tensor([len(own) for own in picked])
             model, place = torch.repeat_interleave(sizes), torch.cat(picked)
         column = torch.arange(len(model)) - (sizes.cumsum(0) - sizes)[model]
-        index = self._rows[:, :1].repeat(1, max(1, int(sizes.max())))
+        index = self._padding.repeat(1, max(1, int(sizes.max())))
         weight = torch.zeros(index.shape)
         index[model, column] = self._rows[model, place]
         weight[model, column] = 1.0

@@ -128,9 +128,14 @@ def train_step(
     step: int,
     q: float,
     objective: Objective | None = None,
+    absent: Tensor | None = None,
 ) -> None:
-    """One update of `state` in place. Raises TrainingDiverged when the loss is not finite."""
-    rows = batch_rows(config, config.seed, step, len(y), q).to(x.device)
+    """One update of `state` in place. Raises TrainingDiverged when the loss is not finite.
+
+    absent: rows int64 that are drawn like the others and then left out of the batch.
+    """
+    rows = batch_rows(config, config.seed, step, len(y), q)
+    rows = (rows if absent is None else rows[~torch.isin(rows, absent)]).to(x.device)
     if len(rows):
         # Dropout and its like draw from torch's global generator: it is set for this step and put back after.
         with torch.random.fork_rng(devices=[]):

@@ -74,6 +74,15 @@ def test_a_figure_is_finite_and_well_formed(change: dict[str, Any]) -> None:
     assert "<b>" not in drawn
 
 
+def test_the_legend_of_a_file_is_where_the_style_sheet_colours_it() -> None:
+    """The sheet speaks of elements below an svg of the page, so the legend must not lie in the outermost."""
+    root = ET.fromstring(plot_file(FIGURE))
+    space = "{http://www.w3.org/2000/svg}"
+    assert not root.findall(f"{space}circle")
+    inner = [mark.get("class") for mark in root.findall(f"{space}svg/{space}circle")]
+    assert {"fill-a", "fill-grey"} <= set(inner)
+
+
 def test_a_censored_time_is_hollow_and_says_at_least() -> None:
     drawn = scenario_plot(FIGURE)
     assert "hard &amp; fast: at least 0.9" in drawn and 'class="line-a"' in drawn

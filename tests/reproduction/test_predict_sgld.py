@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from expunge.errors import NotFoundError, UsageError
-from expunge.reproduction.config import load_scenario
+from expunge.reproduction.config import EVERYWHERE, load_scenario
 from expunge.reproduction.findings import Findings
 from expunge.reproduction.forget_curves import Curves, Seen, spaced_looks
-from expunge.reproduction.forgetting_by_loss import Forgetting
-from expunge.reproduction.predict_estimates import (
+from expunge.reproduction.predict_sgld import measure
+from expunge.reproduction.predict_sgld.estimates import (
     correlation_name,
     estimated,
     labels_name,
@@ -21,9 +21,9 @@ from expunge.reproduction.predict_estimates import (
     score_name,
     slope_name,
 )
-from expunge.reproduction.predict_pages import pictured
-from expunge.reproduction.predict_sgld import measure
-from expunge.reproduction.quantile_sets import ForgetSet
+from expunge.reproduction.predict_sgld.forgetting import Forgetting
+from expunge.reproduction.predict_sgld.pages import pictured
+from expunge.reproduction.predict_sgld.sets import ForgetSet
 from expunge.reproduction.rules import conclude
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import open_world
@@ -127,12 +127,12 @@ def test_means_over_worlds(lawful: Forgetting, lawful_estimates: Findings) -> No
     )
     own = lawful_estimates.estimates[prefix("made", "noise") + name]
     both = over_worlds([lawful, twin], ["noise", "absent"], [lawful_estimates, other])
-    mean = both.estimates[prefix("all", "noise") + name]
+    mean = both.estimates[prefix(EVERYWHERE, "noise") + name]
     assert mean.value == pytest.approx(own.value) and mean.degrees == pytest.approx(2 * own.degrees)
     assert mean.standard_error == pytest.approx(own.standard_error / np.sqrt(2))
     broken = Findings(estimates={}, not_estimable={prefix("other", "noise") + name: "why"})
     missing = over_worlds([lawful, twin], ["noise"], [lawful_estimates, broken])
-    assert "no such number for other" in missing.not_estimable[prefix("all", "noise") + name]
+    assert "no such number for other" in missing.not_estimable[prefix(EVERYWHERE, "noise") + name]
 
 
 def test_pages(lawful: Forgetting, lawful_estimates: Findings) -> None:

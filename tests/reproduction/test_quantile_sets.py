@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expunge.errors import UsageError
-from expunge.reproduction.quantile_sets import blocks
+from expunge.reproduction.predict_sgld.sets import blocks
 
 
 @pytest.mark.parametrize(("size", "count"), [(20, 25), (20, 20), (20, 12), (5, 9), (100, 2)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expunge.reproduction.forget_curves import spaced_looks
-from expunge.reproduction.smooth_times import crossing, distance_times, falling, share_times
+from expunge.reproduction.predict_sgld.smooth_times import crossing, distance_times, falling, share_times
 from expunge.reproduction.times import energies, staying
 
 LOOKS = spaced_looks(600, 24).astype(float)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from expunge.errors import UsageError
-from expunge.reproduction.time_laws import LAWS, Observed, fit_law, held_out_scores, why_not
+from expunge.reproduction.predict_sgld.laws import LAWS, Observed, fit_law, held_out_scores, why_not
 
 CAP = 600.0
 STEEP = (-500.0, 140.0)

@@ -153,6 +153,42 @@ def test_no_model_touches_a_record_that_is_not_its_own(table: RecordTable) -> No
     assert all(bool(torch.isfinite(p).all()) for p in stack.state.params.values())
 
 
+@pytest.mark.parametrize("batches", ["poisson", "shuffled"])
+@pytest.mark.parametrize("together", [True, False])
+def test_absent_records_are_drawn_and_left_out(table: RecordTable, batches: str, together: bool) -> None:
+    """With no records absent it is the same run; with some, every step takes the same batch without them."""
+    spec, wanted, everyone = spec_of(table), config(batches=batches, steps=4), np.arange(len(table))
+    absent = np.arange(0, 80)
+    jobs = [StackedJob(5, everyone), StackedJob(5, everyone, absent[:0]), StackedJob(5, everyone, absent)]
+    stack = train_stacked(spec, table, wanted, jobs, 0.1, together=together)
+    weights = stack.state.params["1.weight"]
+    assert torch.equal(weights[0], weights[1])
+    with StackedDraws(wanted, [5, 5], [everyone, everyone], 0.1, 0, [None, torch.from_numpy(absent)]) as draws:
+        for step in range(4):
+            index, weight = draws.batches(step)
+            whole, without = (index[k][weight[k] > 0].tolist() for k in (0, 1))
+            assert without == [row for row in whole if row >= 80] and len(without) < len(whole)
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_absent_records_are_never_read(table: RecordTable, together: bool) -> None:
+    features = table.features.copy()
+    features[:100] = np.nan
+    job = StackedJob(1, np.arange(240), np.arange(100))
+    stack = train_stacked(
+        spec_of(table), replace(table, features=features), config(), [job, job], 0.1, together=together
+    )
+    assert all(bool(torch.isfinite(p).all()) for p in stack.state.params.values())
+
+
+def test_stacked_or_alone_the_absent_are_the_same(table: RecordTable) -> None:
+    jobs = [StackedJob(k, np.arange(240), np.arange(0, 240, 3)) for k in range(2)]
+    stacks = [train_stacked(spec_of(table), table, config(), jobs, 0.1, together=t) for t in (True, False)]
+    for name, tensor in stacks[0].state.params.items():
+        torch.testing.assert_close(tensor, stacks[1].state.params[name], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("given", [{}, {"momentum": 0.9, "noise": NOISE["weights"]}], ids=str)
 @pytest.mark.parametrize("stop", [0, 10, 25])
 def test_stopping_and_going_on_is_going_through(table: RecordTable, given: dict[str, Any], stop: int) -> None:
@@ -205,9 +241,19 @@ def test_what_does_not_fit_is_refused(table: RecordTable) -> None:
     with pytest.raises(UsageError, match="to step 26 of 25"):
         train_stacked(spec, table, config(), jobs, 0.1, until=26)
     with pytest.raises(UsageError, match="batch_size"):
-        train_stacked(spec, table, config(batch_size=140), jobs, 0.1)
+        train_stacked(spec, table, config(batch_size=140), jobs, 140 / 120)
     with pytest.raises(TrainingDiverged):
         train_stacked(spec, table, config(learning_rate=1e30, steps=40), jobs, 0.1)
+
+
+def test_an_original_at_full_batch_has_oracles(table: RecordTable, tmp_path: Path) -> None:
+    """They have fewer records than the original's batch, all of them in every batch, and divide by its size."""
+    full = config(batch_size=240, steps=4)
+    jobs = [StackedJob(3, np.arange(200))]
+    stack = train_stacked(spec_of(table), table, full, jobs, 1.0)
+    assert_alone(stack, spec_of(table), table, full, jobs, 1.0, tmp_path)
+    half = train_stacked(spec_of(table), table, config(batch_size=120, steps=4), jobs, 1.0)
+    assert any((a != b).any() for a, b in zip(stack.state.params.values(), half.state.params.values(), strict=True))
 
 
 def test_two_seeds_are_two_models(table: RecordTable) -> None:

@@ -59,7 +59,12 @@ def unlearn_again_after_promotion() -> None:
 
     MOVES[Status.PROMOTED] = MOVES[Status.PROMOTED] | {Status.QUARANTINED}
     model_registry.has_served = lambda version: False
-    resume = unfinished._resume
+    resume, let_go = unfinished._resume, unfinished.let_go
+
+    def wrong_let_go(ledger: object, run_id: str) -> object:
+        for request in ledger.list_requests("promoted"):  # type: ignore[attr-defined]
+            ledger.move(request.id, "quarantined", run_id)  # type: ignore[attr-defined]
+        return let_go(ledger, run_id)  # type: ignore[arg-type]
 
     def wrong(ledger: object, settings: object, say: object) -> object:
         for run in ledger.list_runs("promoted"):  # type: ignore[attr-defined]
@@ -69,7 +74,7 @@ def unlearn_again_after_promotion() -> None:
         remains.discard = lambda version, run_id: None
         return resume(ledger, settings, say)  # type: ignore[arg-type]
 
-    unfinished._resume = wrong
+    unfinished._resume, unfinished.let_go = wrong, wrong_let_go
 
 
 def _sql(table: str, statement: str) -> Tamper:

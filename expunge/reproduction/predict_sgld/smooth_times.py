@@ -43,7 +43,7 @@ def distance_times(found: Energies, runs: Index, looks: Array, target: float) ->
     all sets takes time in proportion to its logarithm at the start. A share of the set's own distance (influence) would
     take every set the same time under that law, however much it held.
     """
-    return crossing(found.distance(runs), looks, target)
+    return crossing(found.energy_left(runs), looks, target)
 
 
 def share_times(found: Energies, runs: Index, looks: Array, share: float) -> Times:

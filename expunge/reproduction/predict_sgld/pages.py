@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Kind, Series, Table, jackknife
-from expunge.reproduction.forgetting_by_loss import MEASURES, Forgetting, Measure
-from expunge.reproduction.predict_estimates import (
+from expunge.reproduction.predict_sgld.estimates import (
     IN_WORDS,
     RIVALS,
     WITH_LAWS,
@@ -20,7 +19,8 @@ from expunge.reproduction.predict_estimates import (
     slope_name,
     too_late,
 )
-from expunge.reproduction.time_laws import LAWS, why_not
+from expunge.reproduction.predict_sgld.forgetting import MEASURES, Forgetting, Measure
+from expunge.reproduction.predict_sgld.laws import LAWS, why_not
 from expunge.training.randomness import derived_seed
 
 Index = NDArray[np.int64]
@@ -95,7 +95,7 @@ def _half_width(own: Forgetting, measure: Measure, number: Index) -> float:
 def _curves_figure(own: Forgetting) -> Figure:
     series = []
     for name, numbers in _groups(own).items():
-        left = np.mean([own.means[k].distance(own.everyone) for k in numbers], axis=0)
+        left = np.mean([own.means[k].energy_left(own.everyone) for k in numbers], axis=0)
         null = name in ("label-matched", "random")
         series.append(Series(name=name, x=_t(own.looks), y=_t(left), kind="null line" if null else "line"))
     return Figure(

@@ -20,11 +20,11 @@ from expunge.errors import UsageError
 from expunge.reproduction.config import ScenarioConfig, WorldConfig, checked_options, with_changes
 from expunge.reproduction.findings import Findings, merged
 from expunge.reproduction.forget_curves import forget_curves, spaced_looks, units
-from expunge.reproduction.forgetting_by_loss import Forgetting, forgetting
 from expunge.reproduction.originals import train_originals
-from expunge.reproduction.predict_estimates import estimated, over_worlds
-from expunge.reproduction.predict_pages import pictured
-from expunge.reproduction.quantile_sets import sets_by_loss
+from expunge.reproduction.predict_sgld.estimates import estimated, over_worlds
+from expunge.reproduction.predict_sgld.forgetting import Forgetting, forgetting
+from expunge.reproduction.predict_sgld.pages import pictured
+from expunge.reproduction.predict_sgld.sets import sets_by_loss
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 from expunge.training.config import Strict

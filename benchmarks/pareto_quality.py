@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,76 +9,34 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, spearmanr
 from sklearn.isotonic import IsotonicRegression
 
-from expunge.unlearning.methods import METHODS, Procedure
-from expunge.unlearning.pilot_energies import PilotReference
-from expunge.unlearning.pilots import MEASURABLE_ENERGY, PilotCandidate, PilotSet, Way, left
-from expunge.unlearning.predictor import BudgetPredictor, fit_predictor
+from expunge.reproduction.adaptive.planner import KEEP, RETRAIN, Ways, chosen
+from expunge.unlearning.pilots import MEASURABLE_ENERGY, Way, left
+from expunge.unlearning.predictor import BudgetPredictor
 
 Array = NDArray[np.float64]
 TARGET, CAUTION = 0.10, 0.4
 TARGETS = (0.02, 0.05, 0.07, 0.10, 0.15, 0.2, 0.3, 0.5)
-KEEP, RETRAIN = Way("keep", 0), Way("retrain", 0)
 
 
-@dataclass(frozen=True)
-class Ways:
-    """All ways that were run, with what each costs on a set of this size."""
-
-    procedure: Procedure
-    ways: list[Way]
-    size: int
-
-    def cost(self, way: Way) -> float:
-        return METHODS[way.method].cost(self.procedure, way.steps(self.procedure.config.steps), self.size)
-
-    @property
-    def families(self) -> list[list[int]]:
-        """Places of the plain rewinds, and of the unrolled ones of each strength, cheapest first."""
-        kinds = sorted({(way.method, way.strength or 0.0) for way in self.ways})
-        return [
-            sorted(
-                (k for k, way in enumerate(self.ways) if (way.method, way.strength or 0.0) == kind),
-                key=lambda k: self.cost(self.ways[k]),
-            )
-            for kind in kinds
-        ]
-
-
-def calibrated(ways: Ways, pilots: list[Array], references: list[PilotReference], losses: Array) -> BudgetPredictor:
-    """The shipped predictor of pilot sets, several originals averaged inside a set.
-
-    pilots: of each original, phi [ways, sets, m]; losses [sets].
-    """
-    total, made = ways.procedure.config.steps, []
-    for n, reference in enumerate(references):
-        candidates = []
-        for k, way in enumerate(ways.ways):
-            influence, excess = reference.left(np.stack([own[k, n] for own in pilots]))
-            candidates.append(
-                PilotCandidate(
-                    method=way.method, amount=way.amount, strength=way.strength, steps=total - way.amount,
-                    cost=ways.cost(way), excess=excess, influence=influence,
-                )
-            )  # fmt: skip
-        made.append(
-            PilotSet(
-                name=str(n), size=len(reference.centre), mean_loss=float(losses[n]), energy=reference.energy,
-                candidates=tuple(candidates),
-            )
-        )  # fmt: skip
-    return fit_predictor(made, TARGET, total)
-
-
-def chosen(predictor: BudgetPredictor, mean_loss: float, among: list[Way] | None = None) -> Way:
-    """What a plan would take for a set of this mean loss, all checkpoints being there; of `among` alone, if given."""
-    if mean_loss <= predictor.nothing_below:
-        return KEEP
-    if among is None:
-        way = predictor.cheapest(mean_loss, CAUTION)
-        return RETRAIN if way is None else way
+def chosen_among(predictor: BudgetPredictor, mean_loss: float, among: list[Way]) -> Way:
+    """As `chosen`, of these ways alone."""
+    if (way := chosen(predictor, mean_loss, CAUTION)) == KEEP:
+        return way
     told = [(predictor.ways[way], predictor.expected(way, mean_loss, CAUTION), way) for way in among]
     enough = [(c, e.value, way) for c, e, way in told if e is not None and predictor.meets(way, e, mean_loss)]
     return min(enough)[2] if enough else RETRAIN
+
+
+def families(ways: Ways) -> list[list[int]]:
+    """Places of the plain rewinds, and of the unrolled ones of each strength, cheapest first."""
+    kinds = sorted({(way.method, way.strength or 0.0) for way in ways.ways})
+    return [
+        sorted(
+            (k for k, way in enumerate(ways.ways) if (way.method, way.strength or 0.0) == kind),
+            key=lambda k: ways.cost(ways.ways[k]),
+        )
+        for kind in kinds
+    ]
 
 
 def measured_left(parts: Array) -> Array:
@@ -98,7 +55,7 @@ def best_costs(ways: Ways, parts: Array, records: int) -> Array:
             found.append(0.0)
             continue
         enough = [1.0]
-        for family in ways.families:
+        for family in families(ways):
             costs = np.array([ways.cost(ways.ways[k]) for k in family])
             smooth = IsotonicRegression(increasing=False).fit_transform(costs, measured_left(parts[family, n]))
             enough += costs[smooth <= TARGET][:1].tolist()

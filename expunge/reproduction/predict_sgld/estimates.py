@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import UsageError
+from expunge.reproduction.config import EVERYWHERE
 from expunge.reproduction.findings import Estimate, Findings, jackknife
-from expunge.reproduction.forgetting_by_loss import MEASURES, Forgetting, Measure
-from expunge.reproduction.time_laws import MOST_CENSORED, why_not
+from expunge.reproduction.predict_sgld.forgetting import MEASURES, Forgetting, Measure
+from expunge.reproduction.predict_sgld.laws import MOST_CENSORED, why_not
 
 Figure = Callable[[NDArray[np.int64]], float]
 IN_WORDS: dict[Measure, str] = {
@@ -23,7 +24,6 @@ IN_WORDS: dict[Measure, str] = {
 # the law speaks of (smooth_times.distance_times).
 WITH_LAWS: tuple[Measure, ...] = ("gap", "band", "entry")
 RIVALS = ("constant", "linear", "monotone")
-EVERYWHERE = "all"
 
 
 def correlation_name(measure: Measure) -> str:

@@ -25,9 +25,9 @@ from scipy.stats import rankdata
 from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.forget_curves import Curves
 from expunge.reproduction.originals import Original
-from expunge.reproduction.quantile_sets import ForgetSet, Kind
-from expunge.reproduction.smooth_times import distance_times, share_times
-from expunge.reproduction.time_laws import LAWS, LawFit, Observed, fit_law, held_out_scores
+from expunge.reproduction.predict_sgld.laws import LAWS, LawFit, Observed, fit_law, held_out_scores
+from expunge.reproduction.predict_sgld.sets import ForgetSet, Kind
+from expunge.reproduction.predict_sgld.smooth_times import distance_times, share_times
 from expunge.reproduction.times import Energies, Times, band_times, energies, influence_times
 
 Array = NDArray[np.float64]
