@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 from barrier_cases import NULLS, ORIGINALS, RATES, SETS, heights, noise
-from expunge.reproduction.barrier_tables import grid_gap, tables_of
 
 from expunge.reproduction.barriers.estimates import Heights, estimates, overall
 from expunge.reproduction.barriers.figures import alignment_figure, figures_of
 from expunge.reproduction.barriers.heights import FIGURES, WAYS
+from expunge.reproduction.barriers.tables import grid_gap, tables_of
 from expunge.reproduction.barriers.words import overall_words, world_words
 
 LOOKS = [6, 12, 24]
