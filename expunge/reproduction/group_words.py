@@ -38,14 +38,14 @@ def _what(own: Measured) -> str:
     runs = np.arange(own.seeds)
     energy = own.difficulty(ENERGY, runs)
     moved, spread = own.drift()
-    oracles = own.curves[0].oracles.own.shape[1]
+    count = own.curves[0].oracles.own.shape[1]
+    oracles = "an oracle" if count == 1 else f"{count} oracles"
     return (
         f"{own.name}: {len(own.sets)} groups of {len(own.sets[0].rows)} records were forgotten by each of {own.seeds}"
-        f" originals, each with {oracles} oracles of its own for each group. Per record the originals lay"
+        f" originals, each with {oracles} of its own for each group. Per record the originals lay"
         f" {float(energy.min()):.2g} to {float(energy.max()):.3g} oracle variances from the oracles (S_o/m; below 0 is"
         f" chance around 0). After {own.looks[-1]} steps of fine-tuning the mean phi of held-out records had moved by"
-        f" {moved:.2g} from the oracles', whose deviation is {spread:.2g}: so much of a distance left is drift, not"
-        " memory."
+        f" {moved:.2g} from the oracles', whose deviation is {spread:.2g}: such a drift is in every distance left."
     )
 
 
@@ -162,8 +162,8 @@ def _verdict(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
     overall = "; ".join(f"{reading} ({', '.join(names)})" for reading, names in readings.items())
     return (
         f"Answer to open question 1, for groups of equal size: {overall}. What was measured: Spearman's correlation"
-        " with the energy that the originals remember of a group, set-level loss (norm of the sum) less mean loss, with 95 %"
-        f" intervals over originals: {'. '.join(by_world)}."
+        " with the energy that the originals remember of a group, set-level loss (norm of the sum) less mean loss, with"
+        f" 95 % intervals over originals: {'. '.join(by_world)}."
     )
 
 
@@ -202,8 +202,8 @@ def _changes(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
         later = found.get(difference_name(own.name, "set-level", "mean", LEFT))
         parts.append(
             f"{own.name}: without the {most} groups the difference is {_told(left_out[most])}{rests}, the largest"
-            f" change that leaving out a kind makes (over kinds {min(values):.2f} to {max(values):.2f}); by what is left after"
-            f" fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
+            f" change that leaving out a kind makes (over kinds {min(values):.2f} to {max(values):.2f}); by what is left"
+            f" after fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
         )
     return (
         "What would change the answer: other groups than these (the intervals hold them fixed), and what is called"
