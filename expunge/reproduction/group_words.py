@@ -202,8 +202,8 @@ def _changes(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
         later = found.get(difference_name(own.name, "set-level", "mean", LEFT))
         parts.append(
             f"{own.name}: without the {most} groups the difference is {_told(left_out[most])}{rests}, the largest"
-            f" change that leaving out a kind makes (over kinds {min(values):.2f} to {max(values):.2f}); by what is left"
-            f" after fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
+            f" change that leaving out a kind makes (over kinds {min(values):.2f} to {max(values):.2f}); by what is"
+            f" left after fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
         )
     return (
         "What would change the answer: other groups than these (the intervals hold them fixed), and what is called"
