@@ -44,18 +44,26 @@ def staying(inside: Mask, looks: Array) -> Times:
     return Times(np.where(censored, looks[-1], looks[first]), censored)
 
 
-def band_times(unlearned: Array, oracles: Array, looks: Array, level: float = 0.95) -> Times:
+def entering(inside: Mask, looks: Array) -> Times:
+    """First look at which `inside` [..., L] holds, whatever comes after; looks [L] in steps, increasing."""
+    censored: Mask = ~np.logical_or.reduce(inside, axis=-1)
+    return Times(np.where(censored, looks[-1], looks[np.argmax(inside, axis=-1)]), censored)
+
+
+def band_times(unlearned: Array, oracles: Array, looks: Array, level: float = 0.95, stay: bool = True) -> Times:
     """The paper's measure, one time a run.
 
     Args:
         unlearned: phi [runs, L, m] at `looks` [L] steps, the first of them 0 (the original itself).
         oracles: phi [runs, R, m], R >= 2 oracles of each run.
+        stay: False counts the first look inside the band. A run of no memory is outside it at one look in twenty, so
+            the last such look says little where there are many.
     """
     means = oracles.mean(axis=2)
     count = means.shape[1]
     half = student.ppf((1 + level) / 2, count - 1) * means.std(axis=1, ddof=1) * np.sqrt(1 + 1 / count)
     inside = np.abs(unlearned.mean(axis=2) - means.mean(axis=1)[:, None]) <= half[:, None]
-    return staying(inside, looks)
+    return staying(inside, looks) if stay else entering(inside, looks)
 
 
 @dataclass(frozen=True, eq=False)

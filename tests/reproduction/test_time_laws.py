@@ -20,7 +20,7 @@ def observed(loss: np.ndarray, latent: np.ndarray, group: np.ndarray | None = No
     )  # fmt: skip
 
 
-def drawn(law: str, count: int = 60, spread: float = 40.0, seed: int = 0) -> Observed:
+def drawn(law: str, count: int = 60, spread: float = 60.0, seed: int = 0) -> Observed:
     rng = np.random.default_rng(seed)
     loss = np.exp(rng.uniform(2, 9, count))
     line = {
@@ -33,7 +33,7 @@ def drawn(law: str, count: int = 60, spread: float = 40.0, seed: int = 0) -> Obs
 def test_without_limits_it_is_least_squares() -> None:
     rng = np.random.default_rng(1)
     loss = np.exp(rng.uniform(2, 9, 30))
-    latent = 100 + 30 * np.log(loss) + rng.normal(0, 20, 30)
+    latent = 100 + 30 * np.log(loss) + rng.normal(0, 50, 30)
     made = observed(loss, latent)
     assert made.known.all()
     design = np.column_stack([np.ones(30), np.log(loss)])
@@ -82,10 +82,10 @@ def test_the_planted_law_wins(law: str) -> None:
 def test_a_monotone_law_follows_a_bend_and_never_falls() -> None:
     rng = np.random.default_rng(6)
     loss = np.exp(rng.uniform(2, 9, 60))
-    made = observed(loss, np.where(loss < 200, 100.0, 400.0) + rng.normal(0, 20, 60))
+    made = observed(loss, np.where(loss < 200, 100.0, 400.0) + rng.normal(0, 40, 60))
     scores = {name: own.mean() for name, own in held_out_scores(made, ("logarithmic", "monotone")).items()}
     assert scores["monotone"] > scores["logarithmic"]
-    falling = observed(loss, 500 - 40 * np.log(loss) + rng.normal(0, 20, 60))
+    falling = observed(loss, 500 - 40 * np.log(loss) + rng.normal(0, 40, 60))
     line = fit_law("monotone", falling).line(np.sort(loss))
     assert (np.diff(line) >= -1e-6).all()
 

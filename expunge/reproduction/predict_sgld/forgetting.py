@@ -1,11 +1,12 @@
 """What was measured under one noise: forget sets with their privacy loss and their time to unlearn, in each measure.
 
-Four measures, each of a set over some of the originals:
+Five measures, each of a set over some of the originals:
 
 * "gap": steps until the mean of phi over the set, the paper's statistic, has come within `gap` of the oracles': the
   square of its distance from their mean in their deviation, over pairs of runs and so without noise to subtract, off
   its best decreasing fit (`smooth_times`). For normal laws half of it times a is the Renyi divergence of order a.
-* "band" (the paper's): steps until that mean stays in the oracles' band, one time a run (`times`).
+* "band" (the paper's): steps until that mean stays in the oracles' band to the cap, one time a run (`times`).
+* "entry" (the paper's): steps until it is in that band for the first time.
 * "distance": as "gap" for every record by itself: the energy S_u/m of METHOD section 7.
 * "half": steps until half of the influence (METHOD section 7) is left: a share, not a distance.
 """
@@ -19,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from expunge.privacy.rank_correlation import spearman
 from expunge.reproduction.forget_curves import Curves
@@ -30,8 +32,9 @@ from expunge.reproduction.times import Energies, Times, band_times, energies, in
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-Measure = Literal["gap", "band", "distance", "half"]
-MEASURES: tuple[Measure, ...] = ("gap", "band", "distance", "half")
+Measure = Literal["gap", "band", "entry", "distance", "half"]
+MEASURES: tuple[Measure, ...] = ("gap", "band", "entry", "distance", "half")
+RUN_BY_RUN: tuple[Measure, ...] = ("band", "entry")
 HALF = 0.5
 # Permutations behind the null of a rank correlation.
 SHUFFLES = 2000
@@ -45,6 +48,8 @@ class Forgetting:
         loss: mean privacy loss of each set under each original, [originals, sets], nats.
         gap: target of the set's mean. target: of S_u/m. A set with less to begin with holds nothing to forget. margin:
             of influence and excess, METHOD section 7's time.
+        stability: where the noise is only assumed, the lowest rank correlation over originals between losses under
+            three assumptions (METHOD section 4).
     """
 
     world: str
@@ -55,6 +60,7 @@ class Forgetting:
     gap: float
     target: float
     margin: float
+    stability: float | None = None
 
     @cached_property
     def everyone(self) -> Index:
@@ -97,18 +103,22 @@ class Forgetting:
         )
 
     @cached_property
-    def bands(self) -> tuple[Times, ...]:
-        """The paper's times of every set, one a run."""
-        return tuple(band_times(own.unlearned.own, own.oracles.own, self.looks) for own in self.curves)
+    def bands(self) -> Mapping[Measure, tuple[Times, ...]]:
+        """The paper's times of every set, one a run: staying in the band, and entering it."""
+        return {
+            measure: tuple(band_times(c.unlearned.own, c.oracles.own, self.looks, stay=stay) for c in self.curves)
+            for measure, stay in zip(RUN_BY_RUN, (True, False), strict=True)
+        }
 
     def of_kind(self, kind: Kind) -> Index:
         """Numbers of the sets of a kind, by place."""
         return np.array([k for k, own in enumerate(self.sets) if own.kind == kind], dtype=np.int64)
 
     def time(self, measure: Measure, number: int, runs: Index) -> Times:
-        """Of a set over these runs: one time, or for the band one a run."""
-        if measure == "band":
-            return Times(self.bands[number].steps[runs], self.bands[number].censored[runs])
+        """Of a set over these runs: one time, or for the paper's measures one a run."""
+        if measure in RUN_BY_RUN:
+            found = self.bands[measure][number]
+            return Times(found.steps[runs], found.censored[runs])
         if measure == "half":
             return share_times(self.energies[number], runs, self.looks, HALF)
         if measure == "distance":
@@ -140,8 +150,12 @@ class Forgetting:
     def chance(self, measure: Measure, seed: int) -> float:
         """What the correlation exceeds with a chance of 5 % where loss says nothing: times dealt out to sets anew."""
         numbers, rng = self.of_kind("by loss"), np.random.default_rng(seed)
-        steps, loss = self.steps(measure, numbers, self.everyone), self.mean_loss(numbers, self.everyone)
-        return float(np.quantile([spearman(loss, rng.permutation(steps)) for _ in range(SHUFFLES)], 0.95))
+        ranks = [rankdata(values) for values in (
+            self.mean_loss(numbers, self.everyone), self.steps(measure, numbers, self.everyone)
+        )]  # fmt: skip
+        loss, steps = ((own - own.mean()) / max(float(own.std()), 1e-300) for own in ranks)
+        dealt = rng.permuted(np.tile(steps, (SHUFFLES, 1)), axis=1)
+        return float(np.quantile(dealt @ loss / len(loss), 0.95))
 
     def observed(self, measure: Measure, runs: Index) -> Observed:
         """Times of the sets by loss, as the laws take them."""
@@ -150,7 +164,7 @@ class Forgetting:
             found = self.time(measure, int(k), runs)
             each = np.atleast_1d(found.steps)
             own = self.loss[runs, k]
-            loss.append(own if measure == "band" else np.array([own.mean()]))
+            loss.append(own if measure in RUN_BY_RUN else np.array([own.mean()]))
             steps.append(each)
             censored.append(np.atleast_1d(found.censored))
             group.append(np.full(len(each), k))
@@ -174,4 +188,7 @@ def forgetting(
 ) -> Forgetting:  # fmt: skip
     """Put together what the runs left."""
     loss = np.array([[own.loss[one.rows].mean() for one in sets] for own in originals])
-    return Forgetting(world, regime, sets, curves, loss, gap, target, margin)
+    stable = [
+        min(own.losses.settings["rank_stability"].values()) for own in originals if "assumed_r0" in own.losses.settings
+    ]
+    return Forgetting(world, regime, sets, curves, loss, gap, target, margin, min(stable) if stable else None)

@@ -27,8 +27,8 @@ LAWS = ("constant", "logarithmic", "linear", "monotone")
 # Over this share of sets beyond the cap a law is not estimable, and below this many sets of known time there is none.
 MOST_CENSORED = 0.3
 FEWEST_KNOWN = 5
-# Of the cap: no law is more certain than this, because few sets happen to lie on it.
-SMALLEST_SPREAD = 0.01
+# Of the cap: no law is more certain than looks are apart, however few sets happen to lie on it.
+SMALLEST_SPREAD = 0.05
 _HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Series, Table, jackknife
+from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Kind, Series, Table, jackknife
 from expunge.reproduction.predict_sgld.estimates import (
     IN_WORDS,
     RIVALS,
@@ -49,12 +49,14 @@ def _groups(own: Forgetting) -> Mapping[str, Index]:
 
 
 def _times_figure(own: Forgetting) -> Figure:
-    series = []
-    for measure in WITH_LAWS:
-        series.append(_points(own, f"by loss, {IN_WORDS[measure]}", measure, own.of_kind("by loss")))
-    nulls = np.concatenate([own.of_kind("matched"), own.of_kind("random")])
-    for measure in WITH_LAWS:
-        series.append(_points(own, f"label-matched and random, {IN_WORDS[measure]}", measure, nulls, "null"))
+    by_loss = own.of_kind("by loss")
+    series = [
+        _points(own, f"by loss, {IN_WORDS['gap']}", "gap", by_loss),
+        _points(own, f"by loss, {IN_WORDS['entry']}", "entry", by_loss, whiskers=False),
+        _points(own, f"label-matched, {IN_WORDS['gap']}", "gap", own.of_kind("matched"), "null"),
+    ]
+    if len(own.of_kind("random")):
+        series.append(_points(own, f"random, {IN_WORDS['gap']}", "gap", own.of_kind("random"), "null"))
     if not why_not(own.observed("gap", own.everyone)):
         law = own.law("gap", own.everyone)
         x = np.exp(np.linspace(np.log(own.loss.min()), np.log(own.loss.max()), 60))
@@ -69,24 +71,25 @@ def _times_figure(own: Forgetting) -> Figure:
     )  # fmt: skip
 
 
-def _points(own: Forgetting, name: str, measure: Measure, numbers: Index, kind: str = "points") -> Series:
+def _points(
+    own: Forgetting, name: str, measure: Measure, numbers: Index, kind: Kind = "points", whiskers: bool = True
+) -> Series:
     steps = own.steps(measure, numbers, own.everyone)
-    half = np.zeros(len(numbers))
-    for place in range(len(numbers)):
-
-        def figure(runs: Index, one: Index = numbers[place : place + 1]) -> float:
-            return float(own.steps(measure, one, runs)[0])
-
-        low, high = jackknife(figure, len(own.everyone)).interval()
-        half[place] = (high - low) / 2
-    finite = bool(np.isfinite(half).all())
+    half = np.array([_half_width(own, measure, numbers[place : place + 1]) for place in range(len(numbers))])
+    shown = whiskers and bool(np.isfinite(half).all())
     return Series(
-        name=name, x=_t(own.mean_loss(numbers, own.everyone)), y=_t(steps), kind="null" if kind == "null" else "points",
-        low=_t(np.clip(steps - half, 0, own.cap)) if finite else (),
-        high=_t(np.clip(steps + half, 0, own.cap)) if finite else (),
+        name=name, x=_t(own.mean_loss(numbers, own.everyone)), y=_t(steps), kind=kind,
+        low=_t(np.clip(steps - half, 0, own.cap)) if shown else (),
+        high=_t(np.clip(steps + half, 0, own.cap)) if shown else (),
         censored=tuple(bool(share > 0.5) for share in own.censored(measure, numbers, own.everyone)),
         names=tuple(f"{own.sets[k].kind} {own.sets[k].place}" for k in numbers),
     )  # fmt: skip
+
+
+def _half_width(own: Forgetting, measure: Measure, number: Index) -> float:
+    """Of the 95 % interval of one set's time."""
+    low, high = jackknife(lambda runs: float(own.steps(measure, number, runs)[0]), len(own.everyone)).interval()
+    return (high - low) / 2
 
 
 def _curves_figure(own: Forgetting) -> Figure:
@@ -94,7 +97,7 @@ def _curves_figure(own: Forgetting) -> Figure:
     for name, numbers in _groups(own).items():
         left = np.mean([own.means[k].energy_left(own.everyone) for k in numbers], axis=0)
         null = name in ("label-matched", "random")
-        series.append(Series(name=name, x=_t(own.looks), y=_t(left), kind="null" if null else "line"))
+        series.append(Series(name=name, x=_t(own.looks), y=_t(left), kind="null line" if null else "line"))
     return Figure(
         name=f"{own.world} {own.regime} curves", title=f"{own.world}, {own.regime}: what is left along fine-tuning",
         caption="Squared distance of the set's mean of phi from the oracles', in their variance of it; mean over the"
@@ -159,27 +162,33 @@ def _words(own: Forgetting, part: Findings, seed: int) -> str:
         f" {len(own.everyone)} originals, {own.curves[0].oracles.own.shape[1]} oracles of each run; oracles are right"
         f" on {accuracy:.0%} of held-out records."
     )
-    for measure in WITH_LAWS:
-        said = _said(part, prefix(own.world, own.regime) + correlation_name(measure))
-        text += f" Rank correlation of loss and time ({IN_WORDS[measure]}): {said}"
-        if not too_late(own, measure):
-            chance = own.chance(measure, derived_seed(seed, f"{own.world} {own.regime} {measure}"))
-            text += f" (times dealt out at random: below {chance:.2f} in 95 % of deals)"
-        text += "."
-        labels = _said(part, prefix(own.world, own.regime) + labels_name(measure))
-        text += f" The hardest sets take longer than random ones of their labels by {labels}."
-        slope = part.estimates.get(prefix(own.world, own.regime) + slope_name(measure))
-        if slope is None:
-            reason = part.not_estimable[prefix(own.world, own.regime) + slope_name(measure)]
-            text += f" No law is estimable: {reason}."
-            continue
-        text += f" The logarithmic law adds {_interval(slope)} per e-fold of loss; its log score is"
+    if own.stability is not None:
+        text += (
+            " Losses are under an assumed noise; under one three times as weak or as strong records rank as before"
+            f" (correlation at least {own.stability:.2f})."
+        )
+    begin = prefix(own.world, own.regime)
+    text += f" Rank correlation of loss and time ({IN_WORDS['gap']}): {_said(part, begin + correlation_name('gap'))}"
+    if not too_late(own, "gap"):
+        chance = own.chance("gap", derived_seed(seed, f"{own.world} {own.regime}"))
+        text += f" (times dealt out at random: below {chance:.2f} in 95 % of deals)"
+    others = [f"{IN_WORDS[one]} {_said(part, begin + correlation_name(one))}" for one in MEASURES if one != "gap"]
+    text += (
+        f"; in other measures: {', '.join(others)}. The hardest sets take longer than random ones of their labels by"
+        f" {_said(part, begin + labels_name('gap'))}."
+    )
+    slope = part.estimates.get(begin + slope_name("gap"))
+    if slope is None:
+        text += f" No law is estimable: {part.not_estimable[begin + slope_name('gap')].rstrip('.')}."
+    else:
         against = [
             f"{_interval(part.estimates[name])} above the {rival} law's"
             for rival in RIVALS
-            if (name := prefix(own.world, own.regime) + score_name(rival, measure)) in part.estimates
+            if (name := begin + score_name(rival, "gap")) in part.estimates
         ]
-        text += f" {', '.join(against)}."
+        text += (
+            f" The logarithmic law adds {_interval(slope)} per e-fold of loss; its log score is {', '.join(against)}."
+        )
     half = own.steps("half", numbers, own.everyone)
     holds = np.flatnonzero([own.energies[k].measurable for k in numbers])
     if len(holds) >= 2:
