@@ -27,6 +27,7 @@ KEPT = {
     "nothing": "stands in for what a run did without",
     "promotion": "name and stage of a model version",
     "purge": "hashes, counts and reasons of earlier purges",
+    "reproduction_results": f"{_NUMBERS} (of data sets that are not the project's)",
     "registered_model": "name and stage of a model version",
     "scored_shard": _NUMBERS,
     "scoring_report": _NUMBERS,

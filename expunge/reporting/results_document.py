@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from expunge.reporting.axes import number
 from expunge.reporting.scenario_plots import plot_file
-from expunge.reproduction.findings import Table
+from expunge.reproduction.findings import Figure, Table
+from expunge.reproduction.registry import SCENARIOS
 from expunge.reproduction.results import Results
 from expunge.reproduction.rules import Conclusion
 
@@ -17,8 +19,13 @@ def document(results: Mapping[str, Results], folder: str) -> dict[str, str]:
     files = {"": _markdown(results, folder)}
     for name, own in results.items():
         files[f"{name}.json"] = own.model_dump_json(indent=1) + "\n"
-        files |= {f"{name}-{figure.name}.svg": plot_file(figure) for figure in own.findings.figures}
+        files |= {plot_name(name, figure): plot_file(figure) for figure in own.findings.figures}
     return files
+
+
+def plot_name(scenario: str, figure: Figure) -> str:
+    """The file of a figure: letters, digits and hyphens."""
+    return f"{scenario}-{re.sub('[^a-z0-9]+', '-', figure.name.lower()).strip('-')}.svg"
 
 
 def _markdown(results: Mapping[str, Results], folder: str) -> str:
@@ -31,6 +38,7 @@ def _markdown(results: Mapping[str, Results], folder: str) -> str:
         " the run: an estimate, its interval over originals (seeds), and the smallest effect that counts; p-values are"
         " Holm-corrected. Intervals are 95 %. The paper: Sepahvand et al., ICML 2025, arXiv 2505.18786.",
         "",
+        *_not_run(results),
         "## Did the paper's claims hold here?",
         "",
         *_conclusions((name, c) for name, own in results.items() for c in own.conclusions if c.paper),
@@ -42,6 +50,12 @@ def _markdown(results: Mapping[str, Results], folder: str) -> str:
     for name, own in results.items():
         lines += _scenario(name, own, folder)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _not_run(results: Mapping[str, Results]) -> list[str]:
+    """Which shipped scenarios have no results here, so that silence is not taken for an answer."""
+    missing = [name for name in SCENARIOS if name not in results]
+    return [f"**Not run in full yet: {', '.join(missing)}.** Nothing below speaks of them.", ""] if missing else []
 
 
 def _conclusions(named: Iterable[tuple[str, Conclusion]]) -> list[str]:
@@ -69,7 +83,7 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
         lines += [
             f"**{figure.title}** {figure.caption}",
             "",
-            f"![{figure.title}]({folder}/{name}-{figure.name}.svg)",
+            f"![{figure.title}]({folder}/{plot_name(name, figure)})",
             "",
         ]
     for table in own.findings.tables:

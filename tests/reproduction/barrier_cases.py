@@ -15,7 +15,12 @@ RATES = np.exp(np.linspace(0.0, 7.0, SETS + NULLS))
 
 
 def heights(
-    before: np.ndarray, baseline: np.ndarray, left: float = 1.0, left_by_control: float = 1.0, hardest: int = 2
+    before: np.ndarray,
+    baseline: np.ndarray,
+    left: float = 1.0,
+    left_by_control: float = 1.0,
+    left_by_rewind: float = 1.0,
+    hardest: int = 2,
 ) -> Heights:
     """All measures and couplings alike: before, baseline [originals, sets]; after fine-tuning `left` of `before`."""
     shape = (len(COUPLINGS), 2, len(WAYS), len(FIGURES))
@@ -23,14 +28,16 @@ def heights(
     def spread(values: np.ndarray) -> np.ndarray:
         return np.broadcast_to(values.reshape(*values.shape, 1, 1, 1, 1), (*values.shape, *shape)).copy()
 
+    unlearned = before[:, SETS - hardest :]
+
     def run(share: float) -> np.ndarray:
-        return spread(before[..., None] * np.linspace(1.0, share, LOOKS + 1)[1:])
+        return spread(unlearned[..., None] * np.linspace(1.0, share, LOOKS + 1)[1:])
 
     return Heights(
         world="made up",
         loss=np.tile(RATES, (len(before), 1)),
         arrays={
-            "before": spread(before), "baseline": spread(baseline), "rewound": spread(before),
+            "before": spread(before), "baseline": spread(baseline), "rewound": spread(left_by_rewind * unlearned),
             "looks": run(left), "trained_on": run(left_by_control), "ends": np.ones((*before.shape, 4, 2)),
         },
         quantiles=SETS,

@@ -32,7 +32,7 @@ FALL = "made up: fall of the retain barrier, own seed"
 
 def test_planted_growth_and_fall_are_found() -> None:
     planted = 0.5 + 0.2 * np.log(RATES) + np.zeros((ORIGINALS, 1))
-    made, reasons = estimates(heights(planted, noise(0), left=0.4, left_by_control=0.9))
+    made, reasons = estimates(heights(planted, noise(0), left=0.4, left_by_control=0.9, left_by_rewind=0.1))
     assert not reasons
     assert made[GROWTH].value == 1.0 and made[BEYOND].value == pytest.approx(1.0)
     assert made["made up: slope of the retain barrier, own seed"].value == pytest.approx(0.2)
@@ -40,6 +40,9 @@ def test_planted_growth_and_fall_are_found() -> None:
     assert made["made up: excess over the baseline of the retain barrier, own seed"].value == pytest.approx(excess)
     assert made[FALL].value == pytest.approx(0.6)
     assert made["made up: fall beyond the control of the retain barrier, own seed"].value == pytest.approx(0.5)
+    assert made["made up: fall by the rewind of the retain barrier, own seed"].value == pytest.approx(0.9)
+    beyond = made["made up: slope beyond the baseline of the retain barrier, own seed"]
+    assert beyond.value == pytest.approx(0.2, abs=0.01)
 
 
 def test_every_measure_has_its_estimates_and_no_baseline_where_there_is_no_chance() -> None:

@@ -123,16 +123,15 @@ def test_couplings_share_what_they_say(tmp_path: Path, options: Options) -> None
 def test_heights_of_an_original(tmp_path: Path, options: Options) -> None:
     world = tiny_world()
     (original,) = train_originals(world, Work(tmp_path, "tiny", {}), 1)
-    sets = [np.arange(30)]
+    sets = [np.arange(30 * k, 30 * k + 30) for k in range(3)]
     part = measure_heights(world, original, sets, options)
     assert {key: value.shape for key, value in part.items()} == {
-        "before": (1, 3, 2, 2, 3), "baseline": (1, 3, 2, 2, 3), "rewound": (1, 3, 2, 2, 3),
-        "looks": (1, 2, 3, 2, 2, 3), "trained_on": (1, 2, 3, 2, 2, 3), "ends": (1, 4, 2),
+        "before": (3, 3, 2, 2, 3), "baseline": (3, 3, 2, 2, 3), "rewound": (2, 3, 2, 2, 3),
+        "looks": (2, 2, 3, 2, 2, 3), "trained_on": (2, 2, 3, 2, 2, 3), "ends": (3, 4, 2),
     }  # fmt: skip
-    assert all(np.isfinite(value).all() and (value >= 0).all() for value in part.values())
+    assert np.isnan(part["ends"][0, 1:3]).all() and np.isfinite(part["ends"][1:]).all()
+    assert all(np.isfinite(value).all() and (value >= 0).all() for key, value in part.items() if key != "ends")
     assert (part["baseline"][:, COUPLINGS.index("same draws")] == 0).all()
-    again = measure_heights(world, original, sets, options)
-    assert all(np.array_equal(part[key], again[key]) for key in part)
 
 
 def test_looks_and_the_rewind_are_shares_of_training(tmp_path: Path, options: Options) -> None:

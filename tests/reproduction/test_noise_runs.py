@@ -9,7 +9,7 @@ import torch
 from expunge.errors import ExpungeError
 from expunge.reproduction.config import WorldConfig
 from expunge.reproduction.implicit_noise.arithmetic import PLAIN, Arithmetic, arithmetics, known_name, plain, threads
-from expunge.reproduction.implicit_noise.process import measure_elsewhere
+from expunge.reproduction.implicit_noise.process import Asked, measure_elsewhere, of_place
 from expunge.reproduction.implicit_noise.runs import (
     Runner,
     looks_of,
@@ -110,7 +110,9 @@ def test_other_batches_part_runs_less_than_another_start(world: World, trajector
 def test_a_new_process_gives_the_same_bits_and_is_compared_with_this_one(
     world: World, trajectory: Trajectory, tmp_path: Path
 ) -> None:
-    part = measure_elsewhere(world, [trajectory], ["same, new process", "backwards"], False, {}, tmp_path)
+    part = of_place(
+        measure_elsewhere([Asked(world, (trajectory,), ("same, new process", "backwards"), False)], {}, tmp_path), 0
+    )
     here = arithmetics(False, 0)
     with threads(1):
         same = measure_ways(world, trajectory, here, ["backwards"])
@@ -125,7 +127,7 @@ def test_a_process_that_fails_is_an_error(
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(ExpungeError, match="failed: it said nothing"):
-        measure_elsewhere(world, [trajectory], ["same, new process"], False, {}, tmp_path)
+        measure_elsewhere([Asked(world, (trajectory,), ("same, new process",), False)], {}, tmp_path)
 
 
 def test_convolutions_too(tmp_path: Path) -> None:

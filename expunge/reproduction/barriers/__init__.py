@@ -1,8 +1,8 @@
 """Do loss barriers grow with privacy loss and fall with unlearning? Scenario `barriers`.
 
 For every data set: originals, forget sets over the whole range of privacy loss (the same for all originals), oracles of
-each original and set in three couplings (`barrier_models`), fine-tuning and a rewind; heights of the lines between them
-(`barrier_heights`), estimates over originals (`barrier_estimates`).
+each original and set in three couplings (`models`), fine-tuning and a rewind; heights of the lines between them
+(`heights`), estimates over originals (`estimates`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 
 from expunge.errors import UsageError
 from expunge.reproduction.barriers.estimates import Heights, estimates, overall
-from expunge.reproduction.barriers.figures import figures_of, tables_of
+from expunge.reproduction.barriers.figures import alignment_figure, figures_of
 from expunge.reproduction.barriers.heights import measure_heights
 from expunge.reproduction.barriers.models import Options, look_steps
+from expunge.reproduction.barriers.tables import tables_of
 from expunge.reproduction.barriers.words import overall_words, world_words
 from expunge.reproduction.config import ScenarioConfig, checked_options
 from expunge.reproduction.findings import Findings, merged
@@ -31,13 +32,14 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
     for world in worlds:
         _check(world, options)
     work.expect(len(worlds) * config.originals * options.models())
-    parts = [_measure_world(world, config.originals, options, work) for world in worlds]
-    whole = merged(parts)
+    heights = [_heights(world, config.originals, options, work) for world in worlds]
+    whole = merged([_findings(found, look_steps(world, options)) for found, world in zip(heights, worlds, strict=True)])
     made, reasons = overall(whole.estimates, whole.not_estimable, [world.name for world in worlds])
     return whole.model_copy(
         update={
             "estimates": {**whole.estimates, **made},
             "not_estimable": {**whole.not_estimable, **reasons},
+            "figures": (*whole.figures, alignment_figure(heights)),
             "words": (overall_words(made, reasons, len(worlds)), *whole.words),
         }
     )
@@ -52,21 +54,24 @@ def _check(world: World, options: Options) -> None:
         )
 
 
-def _measure_world(world: World, count: int, options: Options, work: Work) -> Findings:
+def _heights(world: World, count: int, options: Options, work: Work) -> Heights:
     originals = train_originals(world, work, count)
     sets = forget_sets(world, originals, options)
     parts = [_part(world, own, sets, options, work) for own in originals]
-    found = Heights(
+    return Heights(
         world=world.name,
         loss=np.array([[own.loss[rows].mean() for rows in sets] for own in originals]),
         arrays={key: np.stack([part[key] for part in parts]) for key in parts[0]},
         quantiles=options.sets,
         hardest=options.hardest,
     )
+
+
+def _findings(found: Heights, looks: list[int]) -> Findings:
     made, reasons = estimates(found)
     return Findings(
-        estimates=made, not_estimable=reasons, tables=tables_of(found, made),
-        figures=figures_of(found, look_steps(world, options)), words=(world_words(found, made, reasons),),
+        estimates=made, not_estimable=reasons, tables=tables_of(found, made), figures=figures_of(found, looks),
+        words=(world_words(found, made, reasons),),
     )  # fmt: skip
 
 

@@ -31,8 +31,8 @@ WITH_CHANCE = COUPLINGS[:2]
 class Heights:
     """Of one world. arrays: those of `measure_heights` with originals first; loss [originals, sets]: mean privacy loss.
 
-    The first `quantiles` sets are the blocks by privacy loss, easiest first, `hardest` of them the hard ones; label-
-    matched random sets follow.
+    The first `quantiles` sets are the blocks by privacy loss, easiest first, the last `hardest` of them the hard ones;
+    label-matched random sets follow. Hard and random sets are the ones that are unlearned.
     """
 
     world: str
@@ -52,14 +52,21 @@ class Heights:
         return "aligned" if np.isfinite(aligned).all() else "plain"
 
     def of(self, what: str, measure: str, coupling: str, way: str = "") -> Array:
-        """[originals, sets], or [originals, sets, looks] for `looks` and `trained_on`, nats."""
+        """[originals, sets], or [originals, sets unlearned, looks] for `looks` and `trained_on`, nats."""
         group, figure = MEASURES[measure]
         place = (COUPLINGS.index(coupling), GROUPS.index(group), WAYS.index(way or self.judged), FIGURES.index(figure))
         return self.arrays[what][(..., *place)]
 
     def hard(self, what: str, measure: str, coupling: str) -> Array:
         """The same, mean over the hard sets, [originals] or [originals, looks]."""
-        result: Array = self.of(what, measure, coupling)[:, self.quantiles - self.hardest : self.quantiles].mean(axis=1)
+        first = self.quantiles - self.hardest if what in ("before", "baseline") else 0
+        result: Array = self.of(what, measure, coupling)[:, first : first + self.hardest].mean(axis=1)
+        return result
+
+    def null(self, what: str, measure: str, coupling: str) -> Array:
+        """The same over the label-matched random sets."""
+        first = self.quantiles if what in ("before", "baseline") else self.hardest
+        result: Array = self.of(what, measure, coupling)[:, first:].mean(axis=1)
         return result
 
 
@@ -71,10 +78,10 @@ def estimates(found: Heights) -> tuple[Made, Reasons]:
     """Estimates by name, and why others could not be made.
 
     For each measure and coupling: growth (Spearman with mean privacy loss over the quantile sets), slope (nats an
-    e-fold of privacy loss), growth beyond the baseline (Spearman of the excess over two oracles' own), excess of the
-    hard sets over it, and fall: the share of the hard sets' height that is gone after fine-tuning; beyond the control:
-    less what went with as much training on all records. A share is taken only where the height is above zero with 95 %
-    confidence (as METHOD section 7 divides).
+    e-fold of privacy loss), both beyond the baseline (of the excess over two oracles' own), excess of the hard sets
+    over it, and fall: the share of the hard sets' height that is gone after fine-tuning; beyond the control: less what
+    went with as much training on all records; by the rewind: after that. A share is taken only where the height is
+    above zero with 95 % confidence (as METHOD section 7 divides).
     """
     made: Made = {}
     reasons: Reasons = {}
@@ -107,11 +114,14 @@ def growths(found: Heights, measure: str, coupling: str) -> Made:
         made["growth beyond the baseline"] = over_seeds(
             [spearman(*pair) for pair in zip(loss, before - baseline, strict=True)]
         )
+        made["slope beyond the baseline"] = over_seeds(
+            [slope(*pair) for pair in zip(loss, before - baseline, strict=True)], "nats"
+        )
         made["excess over the baseline"] = over_seeds(excess, "nats")
     return made
 
 
-FALLS = ("fall", "fall beyond the control")
+FALLS = ("fall", "fall beyond the control", "fall by the rewind")
 
 
 def _falls(found: Heights, measure: str, coupling: str) -> tuple[Made, str]:
@@ -121,10 +131,11 @@ def _falls(found: Heights, measure: str, coupling: str) -> tuple[Made, str]:
     if not low > 0:
         return {}, f"there is no barrier to fall from: {height.value:.3g} [{low:.3g}, {high:.3g}] nats"
     after, control = (found.hard(what, measure, coupling)[:, -1] for what in ("looks", "trained_on"))
-    count = found.originals
+    rewound, count = found.hard("rewound", measure, coupling), found.originals
     return {
         "fall": jackknife(lambda own: 1 - after[own].sum() / before[own].sum(), count),
         "fall beyond the control": jackknife(lambda own: (control - after)[own].sum() / before[own].sum(), count),
+        "fall by the rewind": jackknife(lambda own: 1 - rewound[own].sum() / before[own].sum(), count),
     }, ""  # fmt: skip
 
 

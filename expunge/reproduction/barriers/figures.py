@@ -1,15 +1,14 @@
-"""What do the barriers look like? Figures and tables of one data set."""
+"""What do the barriers look like? Figures against privacy loss, along unlearning, and with alignment."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.evaluation.loss_paths import GROUPS
-from expunge.reproduction.barriers.estimates import MEASURES, WITH_CHANCE, Heights, interval_of
-from expunge.reproduction.barriers.heights import ENDS, FIGURES
-from expunge.reproduction.barriers.models import COUPLINGS
-from expunge.reproduction.findings import Cell, Estimate, Figure, Kind, Series, Table
+from expunge.reproduction.barriers.estimates import Heights, interval_of
+from expunge.reproduction.findings import Figure, Kind, Series
 
 Array = NDArray[np.float64]
 WHAT = {
@@ -17,91 +16,110 @@ WHAT = {
     "forget barrier": "Barrier on the forget loss (above the chord)",
     "forget rise": "Rise of the forget loss (above the mean of the ends)",
 }
+HOW = {
+    "own seed": "whose initialisation, batches and noise are their own",
+    "shared start": "which share its initialisation and nothing else",
+}
 LOSS = "mean privacy loss of the set (nats, order 8, one run)"
 
 
+# Which figures of a world are drawn; the rest is in its tables.
+DRAWN = (
+    ("retain barrier", "own seed"),
+    ("retain barrier", "shared start"),
+    ("forget barrier", "shared start"),
+    ("forget rise", "shared start"),
+)
+
+
 def figures_of(found: Heights, looks: list[int]) -> tuple[Figure, ...]:
-    """Against privacy loss and along the run, for every measure; with and without alignment."""
-    against = [_against_loss(found, measure) for measure in MEASURES]
-    along = [_along_run(found, measure, looks) for measure in ("retain barrier", "forget rise")]
-    aligned = [_alignment(found)] if found.judged == "aligned" else []
-    return (*against, *along, *aligned)
+    """Heights against privacy loss, and along the run."""
+    return (*(_against_loss(found, measure, coupling) for measure, coupling in DRAWN), _along_run(found, looks))
 
 
-def _against_loss(found: Heights, measure: str) -> Figure:
+def _against_loss(found: Heights, measure: str, coupling: str) -> Figure:
     sets, nulls = slice(0, found.quantiles), slice(found.quantiles, None)
-    series = []
-    for coupling in COUPLINGS:
-        before = found.of("before", measure, coupling)
-        series.append(_series(f"original to oracle, {coupling}", found.loss[:, sets], before[:, sets], "points"))
-        if coupling in WITH_CHANCE:
-            baseline = found.of("baseline", measure, coupling)[:, sets]
-            series.append(_series(f"oracle to oracle, {coupling}", found.loss[:, sets], baseline, "line"))
-        name = f"label-matched random sets, {coupling}"
-        series.append(_series(name, found.loss[:, nulls], before[:, nulls], "null"))
+    before, baseline = (found.of(what, measure, coupling) for what in ("before", "baseline"))
+    series = [
+        _series("original to oracle", found.loss[:, sets], before[:, sets], "points"),
+        _series("oracle to oracle", found.loss[:, sets], baseline[:, sets], "line"),
+        _series("original to oracle, label-matched random sets", found.loss[:, nulls], before[:, nulls], "null"),
+    ]
+    more = ""
+    if coupling == "shared start":
+        drawn = found.of("before", measure, "same draws")
+        series += [
+            _series("original to oracle of the same draws", found.loss[:, sets], drawn[:, sets], "points"),
+            _series("the same, label-matched random sets", found.loss[:, nulls], drawn[:, nulls], "null"),
+        ]
+        more = " The oracle of the same draws differs from the original by the records alone."
     return Figure(
-        name=f"{found.world}-{measure.replace(' ', '-')}-against-loss",
-        title=f"{found.world}: {measure} against privacy loss",
+        name=f"{found.world}-{measure}-{coupling}".replace(" ", "-"),
+        title=f"{found.world}: {measure} against privacy loss, {coupling}",
         caption=(
-            f"{WHAT[measure]} on the line from the original to oracles of each forget set, mean over"
-            f" {found.originals} originals with 95 % intervals, {_units(found)}. Lines: between two oracles of the same"
-            " set, which never saw its records. Grey: label-matched random sets. A barrier speaks of the records where"
-            " the points leave the line and the grey."
+            f"{WHAT[measure]} on the line from the original to oracles of each forget set, {HOW[coupling]}; mean over"
+            f" {found.originals} originals with 95 % intervals, {units(found)}. Line: between two oracles of the same"
+            " set, which never saw its records. Grey: label-matched random sets. Only what leaves both speaks of the"
+            f" records.{more}"
         ),
         x_label=LOSS, y_label="nats", x_log=True, series=tuple(series),
     )  # fmt: skip
 
 
-def _along_run(found: Heights, measure: str, looks: list[int]) -> Figure:
-    hard = slice(found.quantiles - found.hardest, found.quantiles)
-    nulls = slice(found.quantiles, None)
+def _along_run(found: Heights, looks: list[int]) -> Figure:
+    coupling = "shared start"
+    steps = np.tile(np.array([0.0, *looks]), (found.originals, 1))
+
+    def along(what: str, measure: str, of: Callable[[str, str, str], Array]) -> Array:
+        """[originals, looks], the untouched original first."""
+        return np.column_stack([of("before", measure, coupling), of(what, measure, coupling)])
+
     series = []
-    for coupling in WITH_CHANCE:
-        before = found.of("before", measure, coupling)[..., None]
-
-        def along(what: str, sets: slice, coupling: str = coupling, before: Array = before) -> Array:
-            run = np.concatenate([before, found.of(what, measure, coupling)], axis=2)
-            averaged: Array = run[:, sets].mean(axis=1)
-            return averaged
-
-        steps = np.tile(np.array([0.0, *looks]), (found.originals, 1))
-        baseline = np.tile(found.hard("baseline", measure, coupling)[:, None], (1, len(looks) + 1))
+    for measure in ("forget rise", "retain barrier"):
         series += [
-            _series(f"hardest, unlearned, {coupling}", steps, along("looks", hard), "points"),
-            _series(f"hardest, trained on with all records, {coupling}", steps, along("trained_on", hard), "line"),
-            _series(f"hardest, oracle to oracle, {coupling}", steps, baseline, "line"),
-            _series(f"label-matched random sets, unlearned, {coupling}", steps, along("looks", nulls), "null"),
+            _series(f"{measure}, unlearned", steps, along("looks", measure, found.hard), "points"),
+            _series(f"{measure}, trained on with all records", steps, along("trained_on", measure, found.hard), "line"),
+            _series(f"{measure}, label-matched sets unlearned", steps, along("looks", measure, found.null), "null"),
         ]
     return Figure(
-        name=f"{found.world}-{measure.replace(' ', '-')}-along-the-run",
-        title=f"{found.world}: {measure} along unlearning",
+        name=f"{found.world}-along-the-run",
+        title=f"{found.world}: along unlearning",
         caption=(
-            f"{WHAT[measure]} from the model to the oracles of the {found.hardest} hardest sets while the final model"
-            f" is fine-tuned on the retain set, {_units(found)}; beside it the same training on all records, which"
-            " forgets nothing, and the height between two oracles. Mean over originals, 95 % intervals."
+            f"From the model to oracles of the {found.hardest} hardest sets while the final model is fine-tuned on the"
+            f" retain set ({coupling}, {units(found)}), and while it is trained on with all records, which forgets"
+            " nothing. Mean over originals, 95 % intervals."
         ),
         x_label="steps of fine-tuning", y_label="nats", series=tuple(series),
     )  # fmt: skip
 
 
-def _alignment(found: Heights) -> Figure:
-    measure, sets, nulls = "retain barrier", slice(0, found.quantiles), slice(found.quantiles, None)
+def alignment_figure(worlds: Sequence[Heights]) -> Figure:
+    """The barrier on the retain loss between models of unlike seeds, with and without reordering hidden units."""
     series = []
     for way, words in (("plain", "as they are"), ("aligned", "hidden units aligned")):
-        before, baseline = (found.of(what, measure, "own seed", way) for what in ("before", "baseline"))
-        series += [
-            _series(f"original to oracle, {words}", found.loss[:, sets], before[:, sets], "points"),
-            _series(f"oracle to oracle, {words}", found.loss[:, sets], baseline[:, sets], "line"),
-            _series(f"label-matched random sets, {words}", found.loss[:, nulls], before[:, nulls], "null"),
-        ]
+        for what, name, kind in (
+            ("before", "original to oracle", "points"), ("baseline", "oracle to oracle", "points"),
+            ("before", "original to oracle, label-matched random sets", "null"),
+        ):  # fmt: skip
+            columns = []
+            for place, found in enumerate(worlds):
+                sets = slice(found.quantiles, None) if kind == "null" else slice(0, found.quantiles)
+                heights = found.of(what, "retain barrier", "own seed", way)[:, sets].mean(axis=1)
+                if np.isfinite(heights).all():
+                    columns.append((float(place), *interval_of(heights)))
+            if columns:
+                x, y, low, high = zip(*columns, strict=True)
+                chosen: Kind = "null" if kind == "null" else "points"
+                series.append(Series(name=f"{name}, {words}", x=x, y=y, low=low, high=high, kind=chosen))
     return Figure(
-        name=f"{found.world}-alignment",
-        title=f"{found.world}: retain barrier with and without permutation alignment",
+        name="alignment",
+        title="Retain barrier with and without permutation alignment, own seed",
         caption=(
-            f"{WHAT[measure]} between models of their own seeds, as they are and with the hidden units of one reordered"
-            " to resemble the other's by weight matching. Mean over originals, 95 % intervals."
+            f"{WHAT['retain barrier']} between models of unlike seeds, as they are and with the hidden units of one"
+            " reordered to resemble the other's by weight matching. Means over sets and originals, 95 % intervals."
         ),
-        x_label=LOSS, y_label="nats", x_log=True, y_log=True, series=tuple(series),
+        x_label="data set", y_label="nats", y_log=True, series=tuple(series),
+        x_names=tuple(found.world for found in worlds),
     )  # fmt: skip
 
 
@@ -112,103 +130,6 @@ def _series(name: str, x: Array, y: Array, kind: Kind) -> Series:
     return Series(name=name, x=tuple(x.mean(axis=0).tolist()), y=value, low=low, high=high, kind=kind)
 
 
-def _units(found: Heights) -> str:
+def units(found: Heights) -> str:
+    """How the models' hidden units are ordered, in words."""
     return "hidden units aligned" if found.judged == "aligned" else "hidden units as they are"
-
-
-def tables_of(found: Heights, made: dict[str, Estimate]) -> tuple[Table, ...]:
-    """The sets and their losses; heights and estimates of every measure and coupling; how much the grid matters."""
-    return (_sets(found), _heights(found), _estimated(found, made))
-
-
-def _names(found: Heights) -> list[str]:
-    count = found.loss.shape[1]
-    blocks = [f"block {k + 1}" for k in range(found.quantiles)]
-    blocks[0], blocks[-1] = f"{blocks[0]}, easiest", f"{blocks[-1]}, hardest"
-    return [*blocks, *(f"label-matched {k + 1}" for k in range(count - found.quantiles))]
-
-
-def _sets(found: Heights) -> Table:
-    ends = found.arrays["ends"].mean(axis=0)[..., GROUPS.index("forget")]
-    rows: list[tuple[Cell, ...]] = [
-        (name, float(loss), *(float(value) for value in own))
-        for name, loss, own in zip(_names(found), found.loss.mean(axis=0), ends, strict=True)
-    ]
-    return Table(
-        title=f"{found.world}: the forget sets",
-        heads=("set", "mean privacy loss", *(f"forget loss, {name}" for name in ENDS)),
-        rows=tuple(rows),
-        note="Means over originals; losses in nats.",
-    )
-
-
-def _heights(found: Heights) -> Table:
-    easy, null = slice(0, found.hardest), slice(found.quantiles, None)
-    rows: list[tuple[Cell, ...]] = []
-    for measure in MEASURES:
-        for coupling in COUPLINGS:
-            before = found.of("before", measure, coupling)
-            cells = [
-                before[:, easy].mean(axis=1), before[:, null].mean(axis=1), found.hard("before", measure, coupling),
-                found.hard("baseline", measure, coupling), found.hard("looks", measure, coupling)[:, -1],
-                found.hard("trained_on", measure, coupling)[:, -1], found.hard("rewound", measure, coupling),
-            ]  # fmt: skip
-            rows.append((measure, coupling, *(_with_interval(cell) for cell in cells)))
-    return Table(
-        title=f"{found.world}: heights, nats",
-        heads=(
-            "measure", "oracles", "easiest sets", "label-matched", "hardest sets", "oracle to oracle",
-            "after fine-tuning", "after training on all", "after the rewind",
-        ),
-        rows=tuple(rows),
-        note=(
-            f"Means over originals with 95 % intervals, {_units(found)}. From the fifth column on: of the hardest sets."
-            f" Two oracles of the same draws are one model. Every second point alone gives heights at most"
-            f" {grid_gap(found):.1g} nats lower."
-        ),
-    )  # fmt: skip
-
-
-def _with_interval(values: Array) -> str:
-    value, low, high = interval_of(values)
-    return f"{value:.3g}" if low == high else f"{value:.3g} [{low:.3g}, {high:.3g}]"
-
-
-def grid_gap(found: Heights) -> float:
-    """The most by which a barrier read off every second point is lower, nats; over all sets, originals and ways."""
-    height, coarse = (FIGURES.index(name) for name in ("height", "coarse"))
-    gaps = [own[..., height] - own[..., coarse] for own in (found.arrays["before"], found.arrays["baseline"])]
-    return float(np.nanmax(gaps))
-
-
-def _estimated(found: Heights, made: dict[str, Estimate]) -> Table:
-    kinds = (
-        "growth",
-        "growth beyond the baseline",
-        "slope",
-        "excess over the baseline",
-        "fall",
-        "fall beyond the control",
-    )
-    rows: list[tuple[Cell, ...]] = []
-    for measure in MEASURES:
-        for coupling in COUPLINGS:
-            own = [made.get(f"{found.world}: {kind} of the {measure}, {coupling}") for kind in kinds]
-            baseline = found.of("baseline", measure, coupling)[:, : found.quantiles]
-            rows.append((measure, coupling, *(None if e is None else said(e) for e in own), float(baseline.mean())))
-    return Table(
-        title=f"{found.world}: growth with privacy loss, and fall with unlearning",
-        heads=(
-            "measure", "oracles", "growth (Spearman)", "growth of the excess over two oracles", "slope, nats an e-fold",
-            "excess of the hardest, nats", "fall of the hardest", "fall beyond more training on all",
-            "mean height between oracles, nats",
-        ),
-        rows=tuple(rows),
-        note=f"Over {found.originals} originals, with 95 % intervals. Empty: no such figure, or nothing to divide by.",
-    )  # fmt: skip
-
-
-def said(estimate: Estimate) -> str:
-    """The value with its 95 % interval."""
-    low, high = estimate.interval()
-    return f"{estimate.value:.2g} [{low:.2g}, {high:.2g}]"

@@ -32,38 +32,49 @@ ENDS = ("original", "fine-tuned", "rewound", "oracle")
 def measure_heights(world: World, original: Original, sets: Sequence[Rows], options: Options) -> Part:
     """Means over pairs of models, in nats; C couplings, G groups, W ways, F figures as named above.
 
-    before, baseline, rewound [sets, C, G, W, F]: lines to the oracles of each coupling from the original, from another
-    of these oracles, and from the rewound model. looks, trained_on [sets, L, C, G, W, F]: from the model at the looks
-    of fine-tuning on the retain set, and on all records. ends [sets, 4, G]: mean losses of the models named in ENDS,
-    oracles of their own seed.
+    before, baseline [sets, C, G, W, F]: lines to the oracles of each coupling from the original, and from another of
+    these oracles. Of the sets that are unlearned, the last ones: rewound [U, C, G, W, F], the same from the rewound
+    model; looks, trained_on [U, L, C, G, W, F], from the model at the looks of fine-tuning on the retain set, and on
+    all records. ends [sets, 4, G]: mean losses of the models named in ENDS, oracles of their own seed; NaN where no
+    such model was made.
 
     Original and oracles of a coupling with chance play the same part: were the original an oracle too, its mean height
     over them would have the expectation of the mean over pairs of them.
     """
     models = train_models(world, original, sets, options)
-    parts = [_of_set(world, models, number, rows, options) for number, rows in enumerate(sets)]
-    return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
+    first = len(sets) - options.unlearned
+    found = [_of_set(world, models, number, rows, options, number - first) for number, rows in enumerate(sets)]
+    return {key: np.stack([part[key] for part in found if key in part]) for key in found[-1]}
 
 
-def _of_set(world: World, models: Models, number: int, rows: Rows, options: Options) -> Part:
+def _of_set(world: World, models: Models, number: int, rows: Rows, options: Options, unlearned: int) -> Part:
+    """`unlearned`: the set's place among those that are; below 0, it is not."""
     line = Lines(world.spec, _tables(world, number, rows, options.evaluated), options.points, world.device)
     oracles = models.oracles[number]
 
     def to_oracles(state: State) -> Array:
         return np.stack([line.joined((state, oracle) for oracle in own) for own in oracles])
 
-    looks = [look[number] for look in models.unlearned]
-    own = oracles[COUPLINGS.index("own seed")]
-    became = (models.original, looks[-1], models.rewound[number])
-    ends = [line.losses(state, own[0])[:, 0] for state in became]
-    return {
-        "before": to_oracles(models.original), "rewound": to_oracles(models.rewound[number]),
+    def loss(state: State) -> Array:
+        """[groups]; a line from a model to itself is flat."""
+        return line.losses(state, state)[:, 0]
+
+    made = {
+        "before": to_oracles(models.original),
         # Two oracles of the same draws are one model: no line, no barrier.
         "baseline": np.stack([line.joined(combinations(each, 2)) for each in oracles]),
-        "looks": np.stack([to_oracles(state) for state in looks]),
-        "trained_on": np.stack([to_oracles(state) for state in models.trained_on]),
-        "ends": np.stack([*ends, np.mean([line.losses(oracle, oracle)[:, 0] for oracle in own], axis=0)]),
-    }  # fmt: skip
+    }
+    became = np.full((2, len(line.tables)), np.nan)
+    if unlearned >= 0:
+        looks = [look[unlearned] for look in models.unlearned]
+        rewound = models.rewound[unlearned]
+        became = np.stack([loss(looks[-1]), loss(rewound)])
+        made |= {
+            "rewound": to_oracles(rewound), "looks": np.stack([to_oracles(state) for state in looks]),
+            "trained_on": np.stack([to_oracles(state) for state in models.trained_on]),
+        }  # fmt: skip
+    own = np.mean([loss(oracle) for oracle in oracles[COUPLINGS.index("own seed")]], axis=0)
+    return made | {"ends": np.stack([loss(models.original), *became, own])}
 
 
 class Lines:

@@ -37,7 +37,8 @@ class Options(Strict):
 
     Attributes:
         sets: forget sets, blocks of the ranks by privacy loss, easiest to hardest. forget: records of each.
-        hardest: how many of the sets, from the hardest down, speak of unlearning. nulls: label-matched random sets.
+        nulls: label-matched random sets. hardest: how many of the sets, from the hardest down, are unlearned; the nulls
+            are too.
         oracles: of each original, set and coupling with chance. looks: along fine-tuning, in shares of retraining.
         rewind: where the rewind goes back to, a share of training. points: on each line, an odd number. evaluated:
             retain records that the loss is a mean over. together: as for `train_stacked`; None: by the model's layers.
@@ -66,15 +67,21 @@ class Options(Strict):
 
     def models(self) -> int:
         """Trained for each original."""
-        return (self.sets + self.nulls) * (2 * self.oracles + 3) + 1
+        return (self.sets + self.nulls) * (2 * self.oracles + 1) + 2 * self.unlearned + 1
+
+    @property
+    def unlearned(self) -> int:
+        """How many sets, the last ones, are unlearned."""
+        return self.hardest + self.nulls
 
 
 @dataclass(frozen=True)
 class Models:
     """All models of one original.
 
-    oracles: [set][coupling] -> models. unlearned: [look][set], fine-tuned on the retain set. trained_on: [look], as
-    long, on all records: the control, for more training moves barriers too. rewound: [set].
+    oracles: [set][coupling] -> models. unlearned: [look][set that is unlearned], fine-tuned on the retain set.
+    trained_on: [look], as long, on all records: the control, for more training moves barriers too. rewound: [set that
+    is unlearned].
     """
 
     original: State
@@ -86,10 +93,11 @@ class Models:
 
 def train_models(world: World, original: Original, sets: Sequence[Rows], options: Options) -> Models:
     """Train them, in stacks."""
-    unlearned, trained_on = _fine_tuned(world, original, sets, options)
+    last = sets[-options.unlearned :]
+    unlearned, trained_on = _fine_tuned(world, original, last, options)
     return Models(
-        original=_final(original), oracles=_oracles(world, original, sets, options),
-        unlearned=unlearned, trained_on=trained_on, rewound=_rewound(world, original, sets, options),
+        original=_final(original), oracles=_oracles(world, original, sets, options), unlearned=unlearned,
+        trained_on=trained_on, rewound=_rewound(world, original, last, options),
     )  # fmt: skip
 
 

@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 
 from expunge.evaluation.loss_paths import GROUPS
 from expunge.reproduction.barriers.estimates import FALLS, MEASURES, WITH_CHANCE, Heights, interval_of
-from expunge.reproduction.barriers.figures import grid_gap, said
 from expunge.reproduction.barriers.heights import ENDS
 from expunge.reproduction.barriers.models import COUPLINGS
+from expunge.reproduction.barriers.tables import Made, grid_gap, said
 from expunge.reproduction.config import EVERYWHERE
-from expunge.reproduction.findings import Estimate
-
-Made = Mapping[str, Estimate]
 
 
 def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
@@ -31,30 +28,36 @@ def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
 
 
 def overall_words(made: Made, reasons: Mapping[str, str], worlds: int) -> str:
-    """All data sets together."""
+    """All data sets together: growth, and falls of what has a rule."""
     growths = [_each(made, f"{EVERYWHERE}: growth of the {{}}, {coupling}", coupling) for coupling in COUPLINGS]
     beyond = [_each(made, f"{EVERYWHERE}: growth beyond the baseline of the {{}}, {c}", c) for c in WITH_CHANCE]
     falls = [
-        f"{kind} of the {measure}, {coupling}: " + _or_reason(made, reasons, f"{kind} of the {measure}, {coupling}")
-        for kind in FALLS
-        for measure in MEASURES
-        for coupling in WITH_CHANCE
+        f"the {measure} ({c}) {', '.join(_fallen(made, reasons, measure, c))}"
+        for measure in ("retain barrier", "forget rise")
+        for c in WITH_CHANCE
     ]
-    where = f"Mean over {worlds} data sets" if worlds > 1 else "One data set"
+    where = f"Means over {worlds} data sets" if worlds > 1 else "One data set"
     return (
-        f"{where}, 95 % intervals. Rank correlation of the height between original and oracle with mean privacy loss:"
-        f" {'; '.join(growths)}. The same for the excess over the height between two oracles: {'; '.join(beyond)}."
-        f" Share of the hardest sets' height that fine-tuning removed: {'; '.join(falls)}."
+        f"{where}, with 95 % intervals. Rank correlation of the height between original and oracle with mean privacy"
+        f" loss: {'; '.join(growths)}. The same for the excess over the height between two oracles:"
+        f" {'; '.join(beyond)}. Share of the hardest sets' height that unlearning removed: {'; '.join(falls)}."
     )
 
 
-def _or_reason(made: Made, reasons: Mapping[str, str], name: str) -> str:
-    full = f"{EVERYWHERE}: {name}"
-    return said(made[full]) if full in made else f"not estimable ({reasons.get(full, 'no chance in it')})"
+def _fallen(made: Made, reasons: Mapping[str, str], measure: str, coupling: str) -> list[str]:
+    words = {
+        "fall": "{} by fine-tuning", "fall beyond the control": "{} of it beyond as much training on all records",
+        "fall by the rewind": "{} by the rewind",
+    }  # fmt: skip
+    assert tuple(words) == FALLS
+    names = {kind: f"{EVERYWHERE}: {kind} of the {measure}, {coupling}" for kind in FALLS}
+    if names["fall"] not in made:
+        return [f"not estimable: {reasons[names['fall']]}"]
+    return [words[kind].format(said(made[name])) for kind, name in names.items()]
 
 
 def _each(made: Made, pattern: str, coupling: str) -> str:
-    return f"{coupling} " + ", ".join(f"{measure} {said(made[pattern.format(measure)])}" for measure in MEASURES)
+    return f"{coupling}: " + ", ".join(f"{measure} {said(made[pattern.format(measure)])}" for measure in MEASURES)
 
 
 def _setting(found: Heights) -> str:
@@ -68,9 +71,9 @@ def _setting(found: Heights) -> str:
 def _coupling(found: Heights, made: Made, coupling: str) -> str:
     """The barrier on the retain loss, whose ends are about as high as each other."""
     measure = "retain barrier"
-    hard, null = found.hard("before", measure, coupling), found.of("before", measure, coupling)[:, found.quantiles :]
+    hard, null = found.hard("before", measure, coupling), found.null("before", measure, coupling)
     growth = said(made[f"{found.world}: growth of the {measure}, {coupling}"])
-    compared = f"on label-matched random sets {_number(null.mean(axis=1))}"
+    compared = f"on label-matched random sets {_number(null)}"
     if coupling in WITH_CHANCE:
         compared += f", between two oracles {_number(found.hard('baseline', measure, coupling))}"
     return (
@@ -99,27 +102,33 @@ def _each_coupling(found: Heights, made: Made, measure: str) -> str:
 
 
 def _carriers(world: str, made: Made) -> str:
-    """Where the excess over chance grows with privacy loss: the interval lies above zero."""
+    """Where the excess over chance grows with privacy loss: its slope's interval lies above zero."""
     found = []
     for coupling in COUPLINGS:
+        kind = "slope beyond the baseline" if coupling in WITH_CHANCE else "slope"
         for measure in MEASURES:
-            kind = "growth beyond the baseline" if coupling in WITH_CHANCE else "growth"
-            if made[f"{world}: {kind} of the {measure}, {coupling}"].interval()[0] > 0:
-                found.append(f"{measure} with {coupling}")
-    head = "What lies above the height between two oracles grew with privacy loss, its interval above zero, for:"
-    return f"{head} {', '.join(found) or 'none of the measures'}."
+            slope = made[f"{world}: {kind} of the {measure}, {coupling}"]
+            if slope.interval()[0] > 0:
+                found.append(f"the {measure}, {coupling} ({said(slope)})")
+    return (
+        "What lies above the height between two oracles rises with the logarithm of privacy loss, the slope's interval"
+        f" (nats an e-fold, not corrected for nine of them) above zero, for {', '.join(found) or 'no measure'}."
+    )
 
 
 def _fall(world: str, made: Made, reasons: Mapping[str, str], coupling: str) -> str:
     told = []
-    for measure in MEASURES:
-        name = f"{world}: fall of the {measure}, {coupling}"
-        if name in made:
-            control = said(made[f"{world}: fall beyond the control of the {measure}, {coupling}"])
-            told.append(f"the {measure} fell by {said(made[name])}, {control} beyond as much training on all records")
+    for measure in ("retain barrier", "forget rise"):
+        own = {kind: f"{world}: {kind} of the {measure}, {coupling}" for kind in FALLS}
+        if own["fall"] in made:
+            fall, control, rewind = (said(made[name]) for name in own.values())
+            told.append(
+                f"the {measure} fell by {fall} of its height with fine-tuning, by {control} more than with as much"
+                f" training on all records, and by {rewind} with the rewind"
+            )
         else:
-            told.append(f"the {measure}: {reasons[name]}")
-    return f"After fine-tuning ({coupling}, hardest sets, shares of the height before): {'; '.join(told)}."
+            told.append(f"the {measure}: {reasons[own['fall']]}")
+    return f"Hardest sets, {coupling}: {'; '.join(told)}."
 
 
 def _alignment(world: str, made: Made, reasons: Mapping[str, str]) -> str:

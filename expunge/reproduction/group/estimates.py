@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from expunge.reproduction.findings import Estimate
 from expunge.reproduction.group.measured import ENERGY, LEFT, TARGETS, TIME, Index, Measured, estimate_or_reason
 from expunge.reproduction.group.predictors import PREDICTORS
+from expunge.reproduction.group.sets import Kind
 
 Array = NDArray[np.float64]
 SCOPES = ("all sets", "adversarial sets")
@@ -84,10 +85,20 @@ def _figures(own: Measured) -> dict[str, tuple[Callable[[Index], float], str]]:
                 figures[difference_name(world, better, than, target, scope)] = (_minus(one, other), "")
         for predictor, held in (("set-level", "mean"), ("mean", "set-level")):
             figures[partial_name(world, predictor, held, target)] = (_partial(own, predictor, held, target), "")
+    for kind in kinds(own):
+        mask = own.scope(f"without {kind}")
+        one, other = (_correlation(own, predictor, ENERGY, mask) for predictor in ("set-level", "mean"))
+        name = difference_name(world, "set-level", "mean", ENERGY, f"without {kind}")
+        figures[name] = (_minus(one, other), "")
     for above, below in CONTRASTS:
         for words, values in _by_set(own).items():
             figures[ratio_name(world, words, above, below)] = (_ratio(own, values, above, below), "")
     return figures
+
+
+def kinds(own: Measured) -> tuple[Kind, ...]:
+    """The kinds of sets that there are."""
+    return tuple(dict.fromkeys(each.kind for each in own.sets))
 
 
 def _by_set(own: Measured) -> dict[str, Callable[[Index], Array]]:
@@ -114,13 +125,3 @@ def _partial(own: Measured, predictor: str, held: str, target: str) -> Callable[
 
 def _ratio(own: Measured, values: Callable[[Index], Array], above: str, below: str) -> Callable[[Index], float]:
     return lambda runs: own.log_ratio(values, above, below, runs)
-
-
-def without_each_kind(own: Measured, better: str, than: str, target: str) -> dict[str, float]:
-    """The difference of correlations without all sets of one kind, by that kind; not a number where it is undefined."""
-    runs = np.arange(own.seeds)
-    found = {}
-    for kind in dict.fromkeys(each.kind for each in own.sets):
-        mask = own.scope(f"without {kind}")
-        found[kind] = own.correlation(better, target, mask, runs) - own.correlation(than, target, mask, runs)
-    return {kind: float(value) for kind, value in found.items()}

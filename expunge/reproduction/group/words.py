@@ -15,10 +15,10 @@ from expunge.reproduction.group.estimates import (
     DIFFERENCES,
     SCOPES,
     difference_name,
+    kinds,
     partial_name,
     ratio_name,
     spearman_name,
-    without_each_kind,
 )
 from expunge.reproduction.group.measured import ENERGY, LEFT, TIME, Measured
 from expunge.reproduction.group.pages import bounds_by_kind
@@ -38,14 +38,14 @@ def _what(own: Measured) -> str:
     runs = np.arange(own.seeds)
     energy = own.difficulty(ENERGY, runs)
     moved, spread = own.drift()
-    oracles = own.curves[0].oracles.own.shape[1]
+    count = own.curves[0].oracles.own.shape[1]
+    oracles = "an oracle" if count == 1 else f"{count} oracles"
     return (
         f"{own.name}: {len(own.sets)} groups of {len(own.sets[0].rows)} records were forgotten by each of {own.seeds}"
-        f" originals, each with {oracles} oracles of its own for each group. Per record the originals lay"
+        f" originals, each with {oracles} of its own for each group. Per record the originals lay"
         f" {float(energy.min()):.2g} to {float(energy.max()):.3g} oracle variances from the oracles (S_o/m; below 0 is"
         f" chance around 0). After {own.looks[-1]} steps of fine-tuning the mean phi of held-out records had moved by"
-        f" {moved:.2g} from the oracles', whose deviation is {spread:.2g}: so much of a distance left is drift, not"
-        " memory."
+        f" {moved:.2g} from the oracles', whose deviation is {spread:.2g}: such a drift is in every distance left."
     )
 
 
@@ -151,16 +151,19 @@ def answer(worlds: Sequence[Measured], whole: Findings) -> tuple[str, ...]:
 
 
 def _verdict(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
+    readings: dict[str, list[str]] = {}
     by_world = []
     for own in worlds:
         numbers = {scope: found.get(difference_name(own.name, "set-level", "mean", ENERGY, scope)) for scope in SCOPES}
-        told = [f"{_told(estimate)} over {scope}, {_reading(estimate)}" for scope, estimate in numbers.items()]
+        readings.setdefault(_reading(numbers[SCOPES[0]]), []).append(own.name)
+        told = [f"{_told(estimate)} over {scope}" for scope, estimate in numbers.items()]
         classic = found.get(difference_name(own.name, "set-level", "classic", ENERGY))
-        by_world.append(f"{own.name}: {'; '.join(told)}; set-level less classic bound {_told(classic)}")
+        by_world.append(f"{own.name} {', '.join(told)}; set-level less classic bound {_told(classic)}")
+    overall = "; ".join(f"{reading} ({', '.join(names)})" for reading, names in readings.items())
     return (
-        "Answer to open question 1, for groups of equal size. Spearman's correlation with the energy that the originals"
-        " remember, set-level loss (norm of the sum) less mean loss, and 95 % intervals over originals:"
-        f" {'. '.join(by_world)}."
+        f"Answer to open question 1, for groups of equal size: {overall}. What was measured: Spearman's correlation"
+        " with the energy that the originals remember of a group, set-level loss (norm of the sum) less mean loss, with"
+        f" 95 % intervals over originals: {'. '.join(by_world)}."
     )
 
 
@@ -185,23 +188,22 @@ def _changes(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
     parts = []
     for own in worlds:
         shown = found.get(difference_name(own.name, "set-level", "mean", ENERGY))
-        left_out = {
-            kind: value
-            for kind, value in without_each_kind(own, "set-level", "mean", ENERGY).items()
-            if math.isfinite(value)
-        }
+        names = {kind: difference_name(own.name, "set-level", "mean", ENERGY, f"without {kind}") for kind in kinds(own)}
+        left_out = {kind: found[name] for kind, name in names.items() if name in found}
         if shown is None or not left_out:
             continue
-        most = max(left_out, key=lambda kind: abs(left_out[kind] - shown.value))
+        most = max(left_out, key=lambda kind: abs(left_out[kind].value - shown.value))
+        rests = " (it rests on them)" if shown.value >= LEAST > left_out[most].value else ""
+        values = [estimate.value for estimate in left_out.values()]
         others = [
             f"{better} less {than} {_told(found.get(difference_name(own.name, better, than, ENERGY)))}"
             for better, than in DIFFERENCES[2:]
         ]
         later = found.get(difference_name(own.name, "set-level", "mean", LEFT))
         parts.append(
-            f"{own.name}: without the {most} groups the difference is {left_out[most]:.2f}, the largest change that"
-            f" leaving out a kind makes (over kinds {min(left_out.values()):.2f} to {max(left_out.values()):.2f}); by"
-            f" what is left after fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
+            f"{own.name}: without the {most} groups the difference is {_told(left_out[most])}{rests}, the largest"
+            f" change that leaving out a kind makes (over kinds {min(values):.2f} to {max(values):.2f}); by what is"
+            f" left after fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
         )
     return (
         "What would change the answer: other groups than these (the intervals hold them fixed), and what is called"

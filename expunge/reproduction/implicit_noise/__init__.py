@@ -1,14 +1,16 @@
 """Is the nondeterminism of plain SGD worth a privacy loss? The scenario `implicit-noise`, the paper's open question 2.
 
 Plain SGD adds no noise, yet two machines do not arrive at the same weights. For each data set: by how much runs part
-when only the arithmetic differs (`noise_runs`), which known Gaussian noise parts them as far (`noise_calibration`),
-whether the differences are what the analysis takes noise for (`noise_character`), and what loss noise of that size
-would be worth (`noise_worth`).
+when only the arithmetic differs (`runs`), which known Gaussian noise parts them as far (`calibration`),
+whether the differences are what the analysis takes noise for (`character`), and what loss noise of that size
+would be worth (`worth`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from pydantic import Field
@@ -22,7 +24,7 @@ from expunge.reproduction.implicit_noise.arithmetic import PLAIN, Arithmetic, ar
 from expunge.reproduction.implicit_noise.calibration import inject
 from expunge.reproduction.implicit_noise.character import measure_character
 from expunge.reproduction.implicit_noise.estimates import Measured, estimates
-from expunge.reproduction.implicit_noise.process import measure_elsewhere
+from expunge.reproduction.implicit_noise.process import Asked, measure_elsewhere, of_place
 from expunge.reproduction.implicit_noise.report import report
 from expunge.reproduction.implicit_noise.runs import looks_of, measure_seeds, measure_ways
 from expunge.reproduction.implicit_noise.worth import needed_noise
@@ -42,14 +44,15 @@ class Options(Strict):
 
     Attributes:
         log10_s: sizes of injected noise, increasing; the conversion interpolates between them. draws: of each size.
-        known: s of the control runs, which the conversion must recover. kick_s: of the noise in the first step only,
-            small enough that no ReLU changes sides. smooth_log10_s: sizes for the model without kinks.
+        known: s of the control runs, between the sizes injected, which the conversion must recover. kick_s: of the
+            noise in the first step only, small enough that no ReLU changes sides. smooth_log10_s: sizes for the model
+            without kinks.
         points, batches, records: `measure_character`. nats: wanted losses of the median record, largest first.
     """
 
     log10_s: tuple[float, ...] = tuple(range(-9, 2))
-    draws: int = Field(default=2, gt=0)
-    known: tuple[float, ...] = (1e-4, 1e-2)
+    draws: int = Field(default=3, gt=0)
+    known: tuple[float, ...] = (3e-5, 3e-3)
     kick_s: float = Field(default=1e-10, gt=0)
     kicks: int = Field(default=2, gt=0)
     smooth_log10_s: tuple[float, ...] = (-8, -6, -4, -2)
@@ -65,8 +68,12 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
     worlds = [open_world(name, world, config.seed) for name, world in config.worlds.items()]
     for world in worlds:
         _check(world)
-        work.expect(4 * config.originals + 2)
-    return merged([_findings(measure_world(world, work, config.originals, options), options) for world in worlds])
+        work.expect(4 * config.originals)
+    with threads(1):
+        ready = [_ready(world, work, config.originals, options) for world in worlds]
+        elsewhere = _elsewhere(ready, work)
+        measured = [_measured(each, elsewhere[k], work, options) for k, each in enumerate(ready)]
+    return merged([report(each, estimates(each, options.known, options.nats), options.nats) for each in measured])
 
 
 def _check(world: World) -> None:
@@ -84,20 +91,34 @@ def _check(world: World) -> None:
         raise UsageError(f"{world.name}: BatchNorm has state besides the weights.", "Use model.options.norm: group.")
 
 
-def measure_world(world: World, work: Work, count: int, options: Options) -> Measured:
-    """Everything that is measured of one data set; one thread throughout, except where two are the point."""
+@dataclass(frozen=True)
+class Ready:
+    """A data set with its originals, and for each the ways to compute it, by name."""
+
+    world: World
+    originals: tuple[Original, ...]
+    ways: tuple[dict[str, Arithmetic], ...]
+    convolutions: bool
+
+
+def _ready(world: World, work: Work, count: int, options: Options) -> Ready:
     convolutions = any(isinstance(part, nn.modules.conv._ConvNd) for part in build_model(world.spec).modules())
-    with threads(1):
-        originals = train_originals(world, work, count)
-        ways = [
-            arithmetics(convolutions, world.seed_of("chance", own.number), options.known, _left_out(own))
-            for own in originals
-        ]
-        here = [_runs(world, work, own, ways[own.number]) for own in originals]
-        seeds = [_seeds(world, work, own) for own in originals]
-        examined = [_examined(world, work, own, ways[own.number], options) for own in originals]
-        injected = [_injected(world, work, own, options) for own in originals]
-        parts = [_stacked(here), *_elsewhere(world, work, originals, ways[0], convolutions)]
+    originals = train_originals(world, work, count)
+    ways = tuple(
+        arithmetics(convolutions, world.seed_of("chance", own.number), options.known, _left_out(own))
+        for own in originals
+    )
+    return Ready(world, originals, ways, convolutions)
+
+
+def _measured(ready: Ready, elsewhere: Sequence[Part], work: Work, options: Options) -> Measured:
+    """Everything that is measured of one data set; `elsewhere`: what other processes measured."""
+    world, originals, ways = ready.world, ready.originals, ready.ways
+    here = [_runs(world, work, own, ways[own.number]) for own in originals]
+    seeds = [_seeds(world, work, own) for own in originals]
+    examined = [_examined(world, work, own, ways[own.number], options) for own in originals]
+    injected = [_injected(world, work, own, options) for own in originals]
+    parts = [_stacked(here), *elsewhere]
     compared = {
         str(name): {key: part[key][:, place] for key in ("divergence", "weights", "sums", "same")}
         for part in parts
@@ -173,26 +194,27 @@ def _injected(world: World, work: Work, original: Original, options: Options) ->
     return work.get(f"{world.name}-injected-{original.number}", make, 1)
 
 
-def _elsewhere(
-    world: World, work: Work, originals: Sequence[Original], ways: Mapping[str, Arithmetic], convolutions: bool
-) -> list[Part]:
-    """The ways that do need one, those of the same environment in the same."""
+def _elsewhere(ready: Sequence[Ready], work: Work) -> list[list[Part]]:
+    """The ways that need a process of their own, those of one environment in the same; for each data set its parts."""
     environments: list[Mapping[str, str]] = []
-    for way in ways.values():
+    for way in ready[0].ways[0].values():
         if way.environment is not None and way.environment not in environments:
             environments.append(way.environment)
-
-    def measured_in(number: int, environment: Mapping[str, str]) -> Part:
-        wanted = [name for name, way in ways.items() if way.environment == environment]
-        name, trajectories = f"{world.name}-process-{number}", [own.trajectory for own in originals]
-        return work.get(
-            name,
-            lambda: measure_elsewhere(world, trajectories, wanted, convolutions, environment, work.place(name)),
-            1,
-        )
-
-    return [measured_in(number, environment) for number, environment in enumerate(environments)]
-
-
-def _findings(measured: Measured, options: Options) -> Findings:
-    return report(measured, estimates(measured, options.known, options.nats), options.nats)
+    work.expect(len(environments))
+    found: list[list[Part]] = [[] for _ in ready]
+    for number, environment in enumerate(environments):
+        asked = [
+            Asked(
+                each.world,
+                tuple(own.trajectory for own in each.originals),
+                tuple(name for name, way in each.ways[0].items() if way.environment == environment),
+                each.convolutions,
+            )
+            for each in ready
+        ]
+        name = f"process-{number}"
+        make = partial(measure_elsewhere, asked, environment, work.place(name))
+        part = work.get(name, make, 1)
+        for place, own in enumerate(found):
+            own.append(of_place(part, place))
+    return found

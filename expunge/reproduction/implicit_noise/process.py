@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +26,27 @@ from expunge.reproduction.world import World, open_world
 from expunge.training import Trajectory
 
 
-def measure_elsewhere(
-    world: World,
-    trajectories: Sequence[Trajectory],
-    wanted: Sequence[str],
-    convolutions: bool,
-    environment: Mapping[str, str],
-    folder: Path,
-) -> Part:
-    """`measure_ways` of each original, stacked [originals, ...], computed by a new process with this environment.
+@dataclass(frozen=True)
+class Asked:
+    """Which ways to measure on which originals of a data set; `convolutions`: its model has some."""
 
-    Compared with the plain way of the calling process.
+    world: World
+    trajectories: tuple[Trajectory, ...]
+    wanted: tuple[str, ...]
+    convolutions: bool
+
+
+def measure_elsewhere(asked: Sequence[Asked], environment: Mapping[str, str], folder: Path) -> Part:
+    """`measure_ways` of each original, computed by one new process with this environment.
+
+    Compared with the plain way of the calling process. The arrays are stacked [originals, ...], and named "0 same" for
+    the first data set's `same`, and so on: `of_place` picks them.
 
     Raises:
         ExpungeError: the process failed; its last line says why.
     """
-    request, plain, result = folder / "request.json", folder / "plain.npz", folder / "result.npz"
-    here = [plain_steps(world, own) for own in trajectories]
-    np.savez(plain, weights=np.stack([own.weights for own in here]), sums=np.stack([own.sums for own in here]))
-    request.write_text(
-        json.dumps(
-            {
-                "world": [world.name, world.config.model_dump(mode="json"), world.seed],
-                "trajectories": [[own.manifest(), str(own.directory)] for own in trajectories],
-                "wanted": list(wanted), "convolutions": convolutions, "plain": str(plain),
-            }
-        )
-    )  # fmt: skip
+    request, result = folder / "request.json", folder / "result.npz"
+    request.write_text(json.dumps([_written(each, folder / f"plain-{k}.npz") for k, each in enumerate(asked)]))
     home = str(Path(expunge.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(
@@ -65,8 +60,25 @@ def measure_elsewhere(
         return {key: stored[key] for key in stored.files}
 
 
-def answer(request: Mapping[str, Any]) -> Part:
-    """What the process computes."""
+def of_place(part: Part, place: int) -> Part:
+    """The arrays of one data set, by its place among those asked for."""
+    start = f"{place} "
+    return {key.removeprefix(start): value for key, value in part.items() if key.startswith(start)}
+
+
+def _written(asked: Asked, plain: Path) -> dict[str, Any]:
+    """The request in JSON; what the plain way does here goes into a file beside it."""
+    here = [plain_steps(asked.world, own) for own in asked.trajectories]
+    np.savez(plain, weights=np.stack([own.weights for own in here]), sums=np.stack([own.sums for own in here]))
+    return {
+        "world": [asked.world.name, asked.world.config.model_dump(mode="json"), asked.world.seed],
+        "trajectories": [[own.manifest(), str(own.directory)] for own in asked.trajectories],
+        "wanted": list(asked.wanted), "convolutions": asked.convolutions, "plain": str(plain),
+    }  # fmt: skip
+
+
+def _answer(request: Mapping[str, Any]) -> Part:
+    """What the process computes of one data set."""
     name, config, seed = request["world"]
     world = open_world(name, WorldConfig.model_validate(config), seed)
     ways = arithmetics(request["convolutions"], seed)
@@ -80,5 +92,11 @@ def answer(request: Mapping[str, Any]) -> Part:
     return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
 
 
+def _main(request: Path, result: Path) -> None:
+    answers = [_answer(each) for each in json.loads(request.read_text())]
+    named = {f"{k} {key}": value for k, answer in enumerate(answers) for key, value in answer.items()}
+    np.savez(result, **named)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
-    np.savez(sys.argv[2], **answer(json.loads(Path(sys.argv[1]).read_text())))  # type: ignore[arg-type]
+    _main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -153,34 +153,47 @@ def _answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
         kind: found.numbers[name]
         for kind in JUDGED if (name := f"{prefix}: {kind}: log10 gap to {wanted:g} nats") in found.numbers
     }  # fmt: skip
+    coin = gaps.pop("chance", None)
     differ = sum(int((~measured.ways[name]["same"]).sum()) for name in measured.of_kind("repeat"))
-    short = [kind for kind, gap in gaps.items() if gap.interval()[0] > 0]
     enough = [kind for kind, gap in gaps.items() if gap.interval()[1] < 0]
     text = f"Answer on {prefix}: "
-    if gaps and len(short) == len(gaps):
+    if not gaps:
+        text += "no; no arithmetic differed, so there is no noise."
+    elif all(gap.interval()[0] > 0 for gap in gaps.values()):
         least = min(gaps.values(), key=lambda gap: gap.value)
         text += (
-            f"no; even counted as Gaussian noise, the nondeterminism measured here is too small for a loss of"
-            f" {_nats(wanted)}, by {_number(least)} decades of s where it is largest."
+            "no; even counted as Gaussian noise, the differences measured here are too small for a loss of"
+            f" {_nats(wanted)}, by {_number(least)} decades of s where they are largest."
         )
     elif enough:
-        text += (
-            f"the size would do for {wanted:g} nats in {', '.join(PRECISIONS[kind] for kind in enough)}, were it"
-            " Gaussian."
-        )
-    elif gaps:
-        text += f"undecided; the interval of some gap to {wanted:g} nats holds 0."
+        text += f"their size would do for {_nats(wanted)} in {', '.join(PRECISIONS[kind] for kind in enough)}, were"
+        text += " they Gaussian noise."
     else:
-        text += "no; no arithmetic differed, so there is no noise."
+        text += f"undecided; the interval of some gap to {_nats(wanted)} holds 0."
     if not differ:
-        text += " And with the settings known nothing is left to chance, so no loss is bounded at any size."
+        text += " And plain SGD with its settings known leaves nothing to chance, so no loss is bounded at any size."
+    text += _further_than_a_record(measured, found)
     text += " What would change it: differences that a repeat does not reproduce, spread evenly over the weights, and"
     text += " larger by the gap."
-    if "chance" in short:
+    if coin is not None and coin.interval()[0] > 0:
         text += (
             " Rounding by coin does not repeat itself, but its size depends on the weights, and it is short of the need"
-            f" too, by {_number(gaps['chance'])} decades."
+            f" too, by {_number(coin)} decades."
         )
     if not torch.cuda.is_available():
         text += " GPUs, whose sums may differ from run to run, were not measured."
     return text
+
+
+def _further_than_a_record(measured: Measured, found: Found) -> str:
+    """Where arithmetic moves the weights further than a record does; empty where it does not."""
+    further = [
+        PRECISIONS[kind] for kind in JUDGED if kind != "chance"
+        and (ratio := found.numbers.get(f"{measured.world.name}: {kind}: {OVER_A_RECORD}")) and ratio.interval()[0] > 0
+    ]  # fmt: skip
+    if not further:
+        return ""
+    return (
+        f" That runs part further by their arithmetic than by leaving out a record ({', '.join(further)}) is no"
+        " protection: each of them can be computed again."
+    )
