@@ -13,11 +13,19 @@ from expunge.reproduction.group.estimates import SCOPES, spearman_name
 from expunge.reproduction.group.measured import ENERGY, LEFT, TARGETS, TIME, Measured
 from expunge.reproduction.group.predictors import PREDICTORS
 from expunge.reproduction.group.sets import KINDS, Kind
+from expunge.reproduction.times import LEAST_ENERGY
 
 Array = NDArray[np.float64]
-# Lower 95 % bound of S_o/m from which influence is a ratio that can be read (METHOD section 7).
-_ENERGY_NEEDED = 0.05
-_NULL = "random or label-matched (null)"
+# Series of the figures: six colours, so the two kinds whose gradients add up share one.
+_SHOWN: dict[str, tuple[Kind, ...]] = {
+    "ordinary": ("ordinary",),
+    "aligned or one class": ("aligned", "one class"),
+    "cancelling": ("cancelling",),
+    "duplicates": ("duplicates",),
+    "opposite labels": ("opposite labels",),
+    "wrong labels": ("wrong labels",),
+    "random or label-matched (null)": ("null",),
+}
 _AXES = {"set-level": "set-level loss, norm of the sum (nats)", "mean": "mean of the records' losses (nats)"}
 
 
@@ -67,7 +75,7 @@ def _sets(own: Measured) -> Table:
         heads=("group", "kind", *PREDICTORS, "S_o/m", "S_u/m left", "influence left", "steps to unlearn"),
         rows=tuple(rows),
         note=f"Losses in nats at order {own.order:g}, means over {own.seeds} originals. S_u/m and influence"
-        f" C/S_o (only where the lower bound of S_o/m is over {_ENERGY_NEEDED:g}) are those after"
+        f" C/S_o (only where the lower bound of S_o/m is over {LEAST_ENERGY:g}) are those after"
         f" {own.looks[own.budget]} steps of fine-tuning; steps to unlearn are those until S_u/m stays within"
         f" {own.margin:g}.",
     )  # fmt: skip
@@ -76,7 +84,7 @@ def _sets(own: Measured) -> Table:
 def _influence(own: Measured, k: int) -> float | None:
     """C/S_o after the fixed budget, where dividing is allowed (METHOD section 7)."""
     each = own.energies[k]
-    if not jackknife(each.energy, own.seeds).interval(0.9)[0] > _ENERGY_NEEDED:
+    if not each.measurable:
         return None
     return _short(float(each.influence(np.arange(own.seeds))[own.budget]))
 
@@ -157,17 +165,17 @@ def _figure(own: Measured, target: str, predictor: str) -> Figure:
     else:
         censored = own.times(runs).censored
     series = []
-    for kind in KINDS:
-        at = [k for k, each in enumerate(own.sets) if each.kind == kind]
+    for name, kinds in _SHOWN.items():
+        at = [k for k, each in enumerate(own.sets) if each.kind in kinds]
         if not at:
             continue
         series.append(Series(
-            name=_NULL if kind == "null" else kind, kind="null" if kind == "null" else "points",
+            name=name, kind="null" if kinds == ("null",) else "points",
             x=_picked(x, at), y=_picked(y, at), names=tuple(own.sets[k].name for k in at),
             low=_picked(low, at) if target == ENERGY else (), high=_picked(high, at) if target == ENERGY else (),
             censored=tuple(bool(censored[k]) for k in at) if censored.any() else (),
         ))  # fmt: skip
-    label = "root of S_o/m (the oracles' deviations)" if target == ENERGY else "steps of fine-tuning to unlearn"
+    label = "root of S_o/m (oracle deviations)" if target == ENERGY else "steps of fine-tuning to unlearn"
     how = (
         "Below 0 stands the root of an estimate below 0 with its sign. Intervals (95 %) over originals."
         if target == ENERGY
