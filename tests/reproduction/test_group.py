@@ -283,6 +283,13 @@ def test_time_follows_what_there_is_to_forget(by_sum: Measured) -> None:
     assert found[spearman_name("w", "set-level", TIME)].value > 0.8
 
 
+def test_a_ratio_to_nothing_is_refused(by_sum: Measured) -> None:
+    with pytest.raises(UsageError, match="cancelling groups is not above 0"):
+        by_sum.log_ratio(
+            lambda _: np.zeros(24) + [k % 6 != 1 for k in range(24)], "aligned", "cancelling", np.arange(6)
+        )
+
+
 def test_what_was_not_unlearned_is_not_ranked() -> None:
     found, missing = all_estimates(made_up(1.0, rate=0.0))
     name = spearman_name("w", "set-level", TIME)

@@ -123,10 +123,18 @@ class Measured:
         return (own - other * both) / math.sqrt(scale) if scale > 0 else math.nan
 
     def log_ratio(self, figure: Callable[[Index], Array], above: str, below: str, runs: Index) -> float:
-        """ln of the mean of `figure` [sets] over sets whose names begin with `above`, over that for `below`."""
+        """ln of the mean of `figure` [sets] over sets whose names begin with `above`, over that for `below`.
+
+        Raises UsageError for a mean that is not above 0: energies are unbiased, so chance takes them below.
+        """
         values = figure(runs)
-        means = [float(values[[own.name.startswith(start) for own in self.sets]].mean()) for start in (above, below)]
-        return math.log(means[0] / means[1]) if min(means) > 0 else math.nan
+        means = {
+            start: float(values[[own.name.startswith(start) for own in self.sets]].mean()) for start in (above, below)
+        }
+        for start, mean in means.items():
+            if not mean > 0:
+                raise UsageError(f"the mean over {start} groups is not above 0, or not without one of the originals")
+        return math.log(means[above] / means[below])
 
     def drift(self) -> tuple[float, float]:
         """Mean phi of held-out records after the last look, less the oracles'; and the oracles' deviation of it."""
