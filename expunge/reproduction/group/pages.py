@@ -16,6 +16,8 @@ from expunge.reproduction.group.sets import KINDS, Kind
 from expunge.reproduction.times import LEAST_ENERGY
 
 Array = NDArray[np.float64]
+# Smallest energy on a logarithmic axis.
+_LEAST_SHOWN = 0.03
 # Series of the figures: six colours, so the two kinds whose gradients add up share one.
 _SHOWN: dict[str, tuple[Kind, ...]] = {
     "ordinary": ("ordinary",),
@@ -160,8 +162,8 @@ def _figure(own: Measured, target: str, predictor: str) -> Figure:
     censored = np.zeros(len(y), dtype=bool)
     if target == ENERGY:
         intervals = [jackknife(each.energy, own.seeds).interval() for each in own.energies]
-        low, high = (_root(np.array(ends)) for ends in zip(*intervals, strict=True))
-        y = _root(y)
+        low, high = (np.array(ends).clip(min=_LEAST_SHOWN) for ends in zip(*intervals, strict=True))
+        y = y.clip(min=_LEAST_SHOWN)
     else:
         censored = own.times(runs).censored
     series = []
@@ -175,9 +177,10 @@ def _figure(own: Measured, target: str, predictor: str) -> Figure:
             low=_picked(low, at) if target == ENERGY else (), high=_picked(high, at) if target == ENERGY else (),
             censored=tuple(bool(censored[k]) for k in at) if censored.any() else (),
         ))  # fmt: skip
-    label = "root of S_o/m (oracle deviations)" if target == ENERGY else "steps of fine-tuning to unlearn"
+    label = "S_o/m (oracles' variances)" if target == ENERGY else "steps of fine-tuning to unlearn"
     how = (
-        "Below 0 stands the root of an estimate below 0 with its sign. Intervals (95 %) over originals."
+        f"Intervals (95 %) over originals; what is under {_LEAST_SHOWN:g}, where chance around 0 takes estimates below"
+        f" it, stands at {_LEAST_SHOWN:g}."
         if target == ENERGY
         else "Hollow: not unlearned by the last step."
     )
@@ -186,13 +189,8 @@ def _figure(own: Measured, target: str, predictor: str) -> Figure:
         title=f"{own.name}: {target} against the {'set-level' if predictor == 'set-level' else 'mean'} loss",
         caption="One point a group, all of the same size. If this loss decided, the kinds would lie on one rising"
         f" curve. {how}",
-        x_label=_AXES[predictor], y_label=label, series=tuple(series), x_log=True,
+        x_label=_AXES[predictor], y_label=label, series=tuple(series), x_log=True, y_log=target == ENERGY,
     )  # fmt: skip
-
-
-def _root(values: Array) -> Array:
-    result: Array = np.sign(values) * np.sqrt(np.abs(values))
-    return result
 
 
 def _picked(values: Array, at: list[int]) -> tuple[float, ...]:
