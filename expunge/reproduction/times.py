@@ -11,6 +11,7 @@ Either counts from the first look from which it holds until the cap: passing thr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,18 +69,32 @@ def band_times(unlearned: Array, oracles: Array, looks: Array, level: float = 0.
 
 @dataclass(frozen=True, eq=False)
 class Energies:
-    """Displacements from the oracles in units of their deviation: unlearned [runs, L, m], original [runs, m].
+    """Displacements from the oracles: unlearned [runs, L, m], original [runs, m], of oracles [runs, R, m], all in phi.
 
     Every run has oracles of its own, so that products of displacements of DIFFERENT runs have the energy of METHOD
-    section 7 for mean, without any noise to subtract: each figure is a sum over pairs of runs.
+    section 7 for mean, without any noise to subtract: each figure is a sum over pairs of runs. Records are weighed by
+    one over the variance of these runs' oracles, at least `floor` [m]; without a run its oracles do not weigh either,
+    so that an interval over runs holds the noise of the weights.
     """
 
     unlearned: Array
     original: Array
+    oracles: Array
+    floor: Array
+
+    def weights(self, runs: Index) -> Array:
+        """One over the variance, [m]."""
+        everyone = self.oracles[runs].reshape(-1, self.oracles.shape[-1])
+        found: Array = 1 / np.maximum(everyone.var(axis=0, ddof=1), self.floor)
+        return found
+
+    def energies(self, runs: Index) -> Array:
+        """Each record's part of S_o of these runs, [m]; unbiased, so it may be below 0."""
+        return self.weights(runs) * _over_pairs(self.original[runs], self.original[runs])
 
     def energy(self, runs: Index) -> float:
-        """S_o/m of these runs, the originals' distance from the oracles per record; unbiased, so it may be below 0."""
-        return float(_over_pairs(self.original[runs], self.original[runs]))
+        """S_o/m of these runs, the originals' distance from the oracles per record."""
+        return float(self.energies(runs).mean())
 
     @property
     def measurable(self) -> bool:
@@ -92,11 +107,13 @@ class Energies:
 
     def cross(self, runs: Index) -> Array:
         """C/m at each look, [L]: S_o/m untouched, 0 forgotten. Unbiased, and defined where nothing was remembered."""
-        return _over_pairs(self.unlearned[runs], self.original[runs][:, None, :])
+        found: Array = _over_pairs(self.unlearned[runs], self.original[runs][:, None, :]) @ self.weights(runs)
+        return found / self.oracles.shape[-1]
 
     def energy_left(self, runs: Index) -> Array:
         """S_u/m at each look, [L]: the unlearned models' distance from the oracles per record, whatever way."""
-        return _over_pairs(self.unlearned[runs], self.unlearned[runs])
+        found: Array = _over_pairs(self.unlearned[runs], self.unlearned[runs]) @ self.weights(runs)
+        return found / self.oracles.shape[-1]
 
     def influence(self, runs: Index) -> Array:
         """C/S_o at each look, [L]: 1 untouched, 0 forgotten."""
@@ -106,27 +123,42 @@ class Energies:
         """S_u/S_o at each look, [L]: 1 untouched, 0 forgotten; counts any distance from the oracles."""
         return self.energy_left(runs) / self.energy(runs)
 
+    def of(self, records: slice) -> Energies:
+        """Of some of the records alone, by the same floors."""
+        return Energies(*(own[..., records] for own in (self.unlearned, self.original, self.oracles, self.floor)))
+
 
 def _over_pairs(a: Array, b: Array) -> Array:
-    """Mean over records and over pairs k != l of a_k b_l, runs first, records last."""
+    """Mean over pairs k != l of a_k b_l, runs first: what is left is [..., m]."""
     count = len(a)
-    together = a.sum(axis=0) * b.sum(axis=0) - (a * b).sum(axis=0)
-    result: Array = together.mean(axis=-1) / (count * (count - 1))
+    result: Array = (a.sum(axis=0) * b.sum(axis=0) - (a * b).sum(axis=0)) / (count * (count - 1))
     return result
 
 
 def energies(unlearned: Array, oracles: Array, original: Array) -> Energies:
     """phi of one forget set: unlearned [runs, L, m], oracles [runs, R, m] of each run, original [runs, m].
 
-    Weights are one over the variance of all oracles, floored (METHOD section 7).
+    The floor is that of METHOD section 7, a share of the median variance over the set's records by all oracles.
 
     Raises:
         UsageError: oracles that do not differ.
     """
-    everyone = oracles.reshape(-1, oracles.shape[-1])
-    scale = np.sqrt(floored_variance(everyone, FLOOR)[0])
+    _, floor = floored_variance(oracles.reshape(-1, oracles.shape[-1]), FLOOR)
     centre = oracles.mean(axis=1)
-    return Energies((unlearned - centre[:, None]) / scale, (original - centre) / scale)
+    floors = np.full(oracles.shape[-1], floor)
+    return Energies(unlearned - centre[:, None], original - centre, oracles, floors)
+
+
+def pooled(each: Sequence[Energies]) -> Energies:
+    """Several sets, forgotten by the same runs, as one long set: every record by its own set's oracles and floor."""
+
+    def joined(arrays: Sequence[Array]) -> Array:
+        return np.concatenate(arrays, axis=-1)
+
+    return Energies(
+        joined([own.unlearned for own in each]), joined([own.original for own in each]),
+        joined([own.oracles for own in each]), joined([own.floor for own in each]),
+    )  # fmt: skip
 
 
 def influence_times(found: Energies, runs: Index, looks: Array, margin: float) -> Times:

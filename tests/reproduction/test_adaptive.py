@@ -12,7 +12,7 @@ import pytest
 from expunge.reproduction.adaptive import arms as names
 from expunge.reproduction.adaptive import measure
 from expunge.reproduction.adaptive.arms import at
-from expunge.reproduction.adaptive.left import Left, pooled
+from expunge.reproduction.adaptive.left import Left, all_sets
 from expunge.reproduction.adaptive.planner import KEEP, RETRAIN
 from expunge.reproduction.adaptive.report import findings_of
 from expunge.reproduction.adaptive.words import contrast
@@ -37,7 +37,7 @@ def made_up(shares: dict[str, float], memory: float = 3.0, seed: int = 0) -> Any
         share = np.array([told.get(arm.partition(" at ")[0], 0.5) for arm in kept])
         unlearned = share[None, :, None, None] * added + rng.standard_normal((ORIGINALS, len(kept), sets, M))
         oracles = rng.standard_normal((ORIGINALS, sets, 3, M))
-        return Left(kept, pooled(unlearned, oracles, added + 0.5 * rng.standard_normal((ORIGINALS, sets, M))))
+        return Left(kept, all_sets(unlearned, oracles, added + 0.5 * rng.standard_normal((ORIGINALS, sets, M))))
 
     matched = (names.ORIGINAL, names.RETRAINED, *(at(arm, b) for b in BUDGETS for arm in names.ON_MATCHED))
     plans = {arm: [KEEP] * 5 + [RETRAIN] for arm in arms}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expunge.reproduction.adaptive.left import Left, pooled
+from expunge.reproduction.adaptive.left import Left, all_sets
 
 ORIGINALS, SETS, M, R = 6, 8, 12, 3
 
@@ -23,7 +23,7 @@ def made_up(seed: int, shares: list[float], memory: float = 2.0) -> Left:
     oracles = centre[None, :, None] + noise(ORIGINALS, SETS, R)
     trained = centre + added + noise(ORIGINALS, SETS) / 2
     unlearned = np.stack([centre + share * added + noise(ORIGINALS, SETS) for share in shares], axis=1)
-    return Left(tuple(f"arm {k}" for k in range(len(shares))), pooled(unlearned, oracles, trained))
+    return Left(tuple(f"arm {k}" for k in range(len(shares))), all_sets(unlearned, oracles, trained))
 
 
 def test_what_is_left_is_found() -> None:

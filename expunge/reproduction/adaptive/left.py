@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.findings import Estimate, jackknife
-from expunge.reproduction.times import Energies, energies
+from expunge.reproduction.times import Energies, energies, pooled
 from expunge.unlearning.pilots import left
 
 Array = NDArray[np.float64]
@@ -23,18 +23,14 @@ Index = NDArray[np.int64]
 LEAST_ENERGY = 0.05
 
 
-def pooled(unlearned: Array, oracles: Array, trained: Array) -> Energies:
+def all_sets(unlearned: Array, oracles: Array, trained: Array) -> Energies:
     """All sets as one long set, each record in units of its own oracles' deviation.
 
     Args:
         unlearned: phi [originals, arms, sets, m]. oracles: phi [originals, sets, R, m], of each original its own.
             trained: phi [originals, sets, m], means of models on all records.
     """
-    each = [energies(unlearned[:, :, n], oracles[:, n], trained[:, n]) for n in range(trained.shape[1])]
-    return Energies(
-        np.concatenate([one.unlearned for one in each], axis=-1),
-        np.concatenate([one.original for one in each], axis=-1),
-    )
+    return pooled([energies(unlearned[:, :, n], oracles[:, n], trained[:, n]) for n in range(trained.shape[1])])
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,7 @@ class Left:
 
     def first(self, records: int) -> Left:
         """The same of the first so many records alone."""
-        found = self.found
-        return Left(self.arms, Energies(found.unlearned[..., :records], found.original[..., :records]))
+        return Left(self.arms, self.found.of(slice(records)))
 
     def influence(self, arm: str) -> Estimate:
         """C/S_o."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.reproduction.adaptive.arms import ON_MATCHED, ORIGINAL, RETRAINED, SPENDING, Arms, Scores, at
-from expunge.reproduction.adaptive.left import Left, pooled
+from expunge.reproduction.adaptive.left import Left, all_sets
 from expunge.reproduction.adaptive.options import Options
 from expunge.reproduction.adaptive.planner import ROUNDING, Planner, Ways, pilot_sets, points_at, rewinds_to
 from expunge.reproduction.adaptive.runs import Runs, Task
@@ -200,7 +200,7 @@ class _Comparison:
             ]
         )
         of_sets = np.array([[own[n][:, :-1] for n in numbers] for own in oracles])
-        return Left(names, pooled(unlearned, of_sets, np.moveaxis(trained[list(numbers), :, :-1], 0, 1)))
+        return Left(names, all_sets(unlearned, of_sets, np.moveaxis(trained[list(numbers), :, :-1], 0, 1)))
 
     def _costs(self, plans: Sequence[dict[str, list[Way]]]) -> dict[str, float]:
         return {arm: float(np.mean([self.ways.cost(way) for own in plans for way in own[arm]])) for arm in plans[0]}

@@ -65,10 +65,8 @@ def _what_was_measured(found: Measured) -> str:
 
 def _energies(found: Measured) -> Array:
     """S_o of every judged set, [sets]."""
-    records = found.left.found.original.reshape(found.left.originals, -1, found.sets.size)
-    count = len(records)
-    pairs = (records.sum(axis=0) ** 2 - (records**2).sum(axis=0)) / (count * (count - 1))
-    energies: Array = pairs.sum(axis=-1)
+    records = found.left.found.energies(np.arange(found.left.originals))
+    energies: Array = records.reshape(-1, found.sets.size).sum(axis=1)
     return energies
 
 

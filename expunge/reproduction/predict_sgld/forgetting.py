@@ -98,9 +98,7 @@ class Forgetting:
         oracles = np.stack([mean(own.oracles.own) for own in self.curves], axis=-1)
         original = np.stack([mean(own.original) for own in self.curves], axis=-1)
         found = energies(unlearned, oracles, original)
-        return tuple(
-            Energies(found.unlearned[..., k : k + 1], found.original[..., k : k + 1]) for k in range(len(self.sets))
-        )
+        return tuple(found.of(slice(k, k + 1)) for k in range(len(self.sets)))
 
     @cached_property
     def bands(self) -> Mapping[Measure, tuple[Times, ...]]:
