@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 from expunge.reporting.axes import number
 from expunge.reporting.scenario_plots import plot_file
 from expunge.reproduction.findings import Figure, Table
 from expunge.reproduction.registry import SCENARIOS
 from expunge.reproduction.results import Results
-from expunge.reproduction.rules import Conclusion
+from expunge.reproduction.rules import Conclusion, Verdict
+
+_VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 def document(results: Mapping[str, Results], folder: str) -> dict[str, str]:
@@ -36,20 +39,45 @@ def _markdown(results: Mapping[str, Results], folder: str) -> str:
         " scenario again: `expunge reproduce NAME`; one data set of it: `--only DATA`; against these numbers:"
         f" `--compare docs/{folder}/NAME.json`. Every conclusion follows a rule that stood in the YAML before"
         " the run: an estimate, its interval over originals (seeds), and the smallest effect that counts; p-values are"
-        " Holm-corrected. Intervals are 95 %. The paper: Sepahvand et al., ICML 2025, arXiv 2505.18786.",
+        " Holm-corrected. Supported: shown to be more than that; not supported: shown not to be; undecided: neither."
+        " What was not blind is said with each scenario. Intervals are 95 %. The paper: Sepahvand et al., ICML 2025,"
+        " arXiv 2505.18786.",
         "",
         *_not_run(results),
         "## Did the paper's claims hold here?",
         "",
-        *_conclusions((name, c) for name, own in results.items() for c in own.conclusions if c.paper),
+        *_topics(results, paper=True),
         "",
     ]
-    open_ones = [(name, c) for name, own in results.items() for c in own.conclusions if not c.paper]
-    if open_ones:
-        lines += ["## Open questions and checks", "", *_conclusions(open_ones), ""]
+    if any(not c.paper for own in results.values() for c in own.conclusions):
+        lines += ["## Open questions and checks", "", *_topics(results, paper=False), ""]
     for name, own in results.items():
         lines += _scenario(name, own, folder)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _topics(results: Mapping[str, Results], paper: bool) -> list[str]:
+    """How many claims of each topic came out how; the claims themselves stand with their scenario."""
+    lines = [_row(["scenario", "claim", *_VERDICTS]), _row(["---"] * (2 + len(_VERDICTS)))]
+    for name, own in results.items():
+        for topic, verdicts in verdicts_by_topic(own.conclusions, paper).items():
+            counts = [f"{verdicts.count(verdict)} of {len(verdicts)}" for verdict in _VERDICTS]
+            lines.append(_row([f"[{name}](#{_anchor(own.title)})", topic, *counts]))
+    return lines
+
+
+def verdicts_by_topic(conclusions: Iterable[Conclusion], paper: bool) -> dict[str, list[Verdict]]:
+    """The verdicts on the paper's claims, or on all others, under what they are about."""
+    found: dict[str, list[Verdict]] = {}
+    for own in conclusions:
+        if own.paper == paper:
+            found.setdefault(own.topic, []).append(own.verdict)
+    return found
+
+
+def _anchor(title: str) -> str:
+    """Where a heading is linked to, as GitHub and most renderers make it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _not_run(results: Mapping[str, Results]) -> list[str]:
@@ -58,11 +86,13 @@ def _not_run(results: Mapping[str, Results]) -> list[str]:
     return [f"**Not run in full yet: {', '.join(missing)}.** Nothing below speaks of them.", ""] if missing else []
 
 
-def _conclusions(named: Iterable[tuple[str, Conclusion]]) -> list[str]:
-    lines = ["| scenario | claim | verdict | estimate, 95 % | smallest effect that counts |", "|---|---|---|---|---|"]
-    for name, own in named:
+def _conclusions(conclusions: Iterable[Conclusion]) -> list[str]:
+    lines = [
+        _row(["claim", "verdict", "estimate, 95 %", "smallest effect that counts"]), _row(["---"] * 4),
+    ]  # fmt: skip
+    for own in conclusions:
         value = "not estimable" if own.value is None or own.interval is None else _interval(own.value, own.interval)
-        lines.append(f"| {name} | {own.claim} | **{own.verdict}** | {value} | {own.rule.partition(', at level')[0]} |")
+        lines.append(_row([own.claim, f"**{own.verdict}**", value, own.rule.partition(", at level")[0]]))
     return lines
 
 
@@ -78,7 +108,11 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
         "",
         *(f"* {words}" for words in own.findings.words),
         "",
+        *_conclusions(own.conclusions),
+        "",
     ]
+    if pilots := own.config.get("pilots"):
+        lines += [f"*What was known before: {pilots}*", ""]
     for figure in own.findings.figures:
         lines += [
             f"**{figure.title}** {figure.caption}",

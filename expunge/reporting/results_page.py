@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = dict(zip(get_args(Verdict), ("good", "bad", "unsure"), 
 def results_page(results: Results) -> str:
     """One self-contained page."""
     quick = "A quick run: it shows that everything works, and is too small for a claim." if results.quick else ""
+    pilots = str(results.config.get("pilots") or "")
     return page(
         results.title,
         [
@@ -61,6 +62,7 @@ def results_page(results: Results) -> str:
                 ),
             ),
             folded("All estimates", _estimates(results)),
+            folded("What was known before", paragraph(pilots)) if pilots else "",
             folded("How it was run", definitions(_provenance(results)), Markup(nested(results.config))),
         ],
         results.question,

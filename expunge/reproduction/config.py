@@ -65,6 +65,7 @@ class ScenarioConfig(Strict):
         title, question: of the results, in words. originals: independent trained models, the seeds of every interval.
         measure: "package.module:function" of a scenario of your own; default: the one of this name that ships.
         worlds: data sets by name. options: sizes of the scenario's own, checked by its module.
+        pilots: what was changed after pilots had been seen, so that a reader knows which rules were not written blind.
         quick: what `--quick` changes, as dotted keys (`worlds.digits.training.steps: 100`); null removes a key.
     """
 
@@ -77,6 +78,7 @@ class ScenarioConfig(Strict):
     worlds: dict[str, WorldConfig]
     options: dict[str, Any] = Field(default_factory=dict)
     rules: tuple[Rule, ...]
+    pilots: str = ""
     quick: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -126,6 +128,7 @@ def load_scenario(
             raise UsageError(f"--set {override!r} is not of the form key.path=value.")
         _set(raw, key.split("."), yaml.safe_load(value), f"--set {override!r}")
     _keep_only(raw, list(only), path)
+    _spread_rules(raw)
     _look_in(raw, data_dir)
     try:
         return ScenarioConfig.model_validate(raw)
@@ -146,6 +149,18 @@ def _keep_only(raw: dict[str, Any], only: list[str], path: Path) -> None:
     raw["worlds"] = {name: worlds[name] for name in only}
     rules = raw.get("rules") or []
     raw["rules"] = [r for r in rules if not any(str(r.get("contrast")).startswith(f"{name}: ") for name in dropped)]
+
+
+def _spread_rules(raw: dict[str, Any]) -> None:
+    """A rule of "{data}" becomes one of each data set."""
+    spread = []
+    for rule in raw.get("rules") or []:
+        worlds = raw.get("worlds") or {} if "{data}" in str(rule.get("contrast")) else [""]
+        spread += [
+            {key: value.replace("{data}", name) if isinstance(value, str) else value for key, value in rule.items()}
+            for name in worlds
+        ]
+    raw["rules"] = spread
 
 
 def _look_in(raw: dict[str, Any], folder: Path | None) -> None:

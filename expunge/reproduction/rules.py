@@ -21,12 +21,16 @@ class Rule(Strict):
     Attributes:
         contrast: the name of the estimate. minimum: the smallest effect that counts, in its unit.
         direction: "above": the claim says that the estimate is more than `minimum`; "below": less.
+        topic: what several claims are about, in one sentence that they are counted under. Default: the claim's own.
         family: claims that are judged together: their p-values are Holm-corrected. Default: all of the scenario.
         paper: the claim is the paper's own (not an open question, not a control).
+
+    In a scenario's YAML a rule whose contrast names "{data}" stands for one of each data set.
     """
 
     claim: str
     contrast: str
+    topic: str = ""
     minimum: float = 0.0
     direction: Literal["above", "below"] = "above"
     family: str = "all"
@@ -41,6 +45,7 @@ class Conclusion(Numbers):
     than the minimum" and "the effect is larger"; one of them at or under half the level decides.
     """
 
+    topic: str
     claim: str
     contrast: str
     rule: str
@@ -98,11 +103,11 @@ def _p(rule: Rule, estimate: Estimate | None, side: str) -> float:
 def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, complete: bool) -> Conclusion:
     more = "more" if rule.direction == "above" else "less"
     text = f"{rule.contrast} is {more} than {rule.minimum:g}, at level {rule.level:g} with Holm's correction"
-    estimate = findings.estimates.get(rule.contrast)
+    estimate, topic = findings.estimates.get(rule.contrast), rule.topic or rule.claim
     if estimate is None:
         why = findings.not_estimable[rule.contrast]
         return Conclusion(
-            claim=rule.claim, contrast=rule.contrast, rule=text, verdict="undecided", paper=rule.paper,
+            topic=topic, claim=rule.claim, contrast=rule.contrast, rule=text, verdict="undecided", paper=rule.paper,
             words=f"undecided: not estimable here, {why}",
         )  # fmt: skip
     low, high = estimate.interval()
@@ -118,6 +123,6 @@ def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, 
     else:
         verdict, words = "undecided", f"undecided: {number}, against {rule.minimum:g}"
     return Conclusion(
-        claim=rule.claim, contrast=rule.contrast, rule=text, verdict=verdict, words=words, paper=rule.paper,
-        value=estimate.value, interval=(low, high), p_for=p_for, p_against=p_against,
+        topic=topic, claim=rule.claim, contrast=rule.contrast, rule=text, verdict=verdict, words=words,
+        paper=rule.paper, value=estimate.value, interval=(low, high), p_for=p_for, p_against=p_against,
     )  # fmt: skip

@@ -48,6 +48,16 @@ def declared(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_rule_of_every_data_set_becomes_one_of_each(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    rules = [{"claim": "{data} grows", "contrast": "{data}: x", "family": "{data} alone", "minimum": 0.5}]
+    path.write_text(yaml.safe_dump({**DECLARED, "rules": [*rules, {"claim": "e", "contrast": "both"}]}))
+    spread = load_scenario(path).rules
+    assert [rule.contrast for rule in spread] == ["one: x", "two: x", "both"]
+    assert spread[1].claim == "two grows" and spread[1].family == "two alone" and spread[1].minimum == 0.5
+    assert [rule.contrast for rule in load_scenario(path, only=["two"]).rules] == ["two: x", "both"]
+
+
 def test_quick_overrides_and_only(declared: Path) -> None:
     full = load_scenario(declared)
     assert list(full.worlds) == ["one", "two"] and len(full.rules) == 3

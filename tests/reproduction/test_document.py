@@ -39,8 +39,9 @@ def _results(values: list[float], **more: Any) -> Results:
                     },
                 }
             },
+            "pilots": "The size was chosen in a pilot.",
             "rules": [
-                {"claim": "It does", "contrast": "digits: slope"},
+                {"claim": "It does", "contrast": "digits: slope", "topic": "Slopes"},
                 {"claim": "It is open", "contrast": "digits: other", "paper": False},
             ],
         }
@@ -95,14 +96,17 @@ def test_page_and_document_say_the_same() -> None:
     text = files[""]
     for words in ("It does", "supported", "undecided", "The slope was measured."):
         assert words in page and words in text
-    assert "| own | It does | **supported** | 1 [0.902, 1.1] |" in text
+    assert "| It does | **supported** | 1 [0.902, 1.1] |" in text
+    assert "| [own](#own--only) | Slopes | 1 of 1 | 0 of 1 | 0 of 1 |" in text
+    assert "| [own](#own--only) | It is open | 0 of 1 | 0 of 1 | 1 of 1 |" in text
+    assert "The size was chosen in a pilot." in page and "The size was chosen in a pilot." in text
     assert "a\\|b" in text and "](results/own-times-all.svg)" in text and "own-times-all.svg" in files
     assert "abc" in text and "seed 0" in text and "torch 2" in text
     assert read_results(files["own.json"]) == results
     assert "Not run in full yet: predict-sgld" in text
     whole = document(dict.fromkeys((*SCENARIOS, "own"), results), "results")[""]
     assert "Not run in full yet" not in whole
-    assert text.index("Did the paper's claims") < text.index("It does") < text.index("Open questions")
+    assert text.index("Did the paper's claims") < text.index("Slopes") < text.index("Open questions")
 
 
 def test_a_quick_run_says_so_everywhere() -> None:
