@@ -21,8 +21,9 @@ class ResultsMaterializer(DocumentMaterializer):
         assert isinstance(data, Results)
         verdicts = [conclusion.verdict for conclusion in data.conclusions]
         return {
-            "scenario": data.scenario, "quick": data.quick, "originals": data.originals, "seed": data.seed,
-            "code": data.provenance.code, **{verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+            "scenario": data.scenario, "quick": data.quick, "partial": data.config.get("partial", False),
+            "originals": data.originals, "seed": data.seed, "code": data.provenance.code,
+            **{verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
         }  # fmt: skip
 
     def save_visualizations(self, data: BaseModel) -> dict[str, VisualizationType]:

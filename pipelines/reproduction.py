@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from zenml import pipeline
+from zenml.models import ArtifactVersionResponse
 
 from adapters import artifacts
 from adapters.runs import run_pipeline
@@ -30,15 +31,19 @@ def run_reproduction(config: ScenarioConfig, quick: bool) -> Results:
 def newest_results(quick: bool = False) -> dict[str, Results]:
     """Of each scenario that ran in this project the newest results, in the order in which scenarios are listed.
 
+    Those of a few data sets (`--only`) stand only for a scenario that never ran whole.
+
     quick: also where only a quick run is there.
     """
-    found: dict[str, Results] = {}
+    newest: dict[tuple[bool, bool, str], ArtifactVersionResponse] = {}
     for version in artifacts.versions("reproduction_results", present_only=True):
-        name = str(version.run_metadata.get("scenario", ""))
-        if name in found or (version.run_metadata.get("quick") and not quick):
-            continue
-        found[name] = artifacts.load(version)
-    return {name: found[name] for name in ordered(found)}
+        facts = version.run_metadata
+        newest.setdefault((bool(facts.get("quick")), bool(facts.get("partial")), str(facts["scenario"])), version)
+    chosen: dict[str, ArtifactVersionResponse] = {}
+    for (is_quick, _, name), version in sorted(newest.items()):
+        if quick or not is_quick:
+            chosen.setdefault(name, version)
+    return {name: artifacts.load(chosen[name]) for name in ordered(chosen)}
 
 
 def ordered(names: Collection[str]) -> list[str]:

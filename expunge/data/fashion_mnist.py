@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.data.images import Part, check_pool, fetched, table_of_images
+from expunge.data.images import Part, check_pool, data_folder, fetched, table_of_images
 from expunge.data.record_table import RecordTable
 from expunge.errors import NotFoundError, UsageError
 
@@ -43,7 +43,8 @@ def load_fashion_mnist(
 
     With `published_split` the 10,000 test images are there too, and they are what is held out, whatever the share.
     `pool` averages pool x pool pixels, float32 [n, 1, 28 / pool, 28 / pool]: a record keeps the id of its whole image.
-    Looks in `data_dir`, then in an installed copy; with `download=True` torchvision fetches into `data_dir`.
+    Looks in `data_dir`, or else the project's folder data/, then in an installed copy; with `download=True` torchvision
+    fetches there.
     Raises NotFoundError when no copy is found, UsageError for a file that is not in idx format
     or a `pool` that does not divide 28.
     """
@@ -64,20 +65,21 @@ def load_fashion_mnist(
 
 
 def _find(data_dir: str | None, download: bool) -> Path:
-    places = [Path(data_dir), Path(data_dir) / "FashionMNIST" / "raw"] if data_dir else []
-    for folder in [*places, INSTALLED]:
-        if any((folder / f"train-images-idx3-ubyte{end}").is_file() for end in ("", ".gz")):
-            return folder
+    folder = data_folder(data_dir)
+    fetched_to = folder / "FashionMNIST" / "raw"
+    for place in (folder, fetched_to, INSTALLED):
+        if any((place / f"train-images-idx3-ubyte{end}").is_file() for end in ("", ".gz")):
+            return place
     advice = (
-        "Install Debian's dataset-fashion-mnist, set data.options.data_dir to a folder with the four idx files,"
-        " or set data.options.data_dir and data.options.download=true."
+        "Install Debian's dataset-fashion-mnist, put the four idx files there, name their folder in"
+        " data.options.data_dir, or set data.options.download=true."
     )
-    if download and data_dir:
+    if download:
         from torchvision.datasets import FashionMNIST
 
-        fetched("Fashion-MNIST", lambda: FashionMNIST(data_dir, train=True, download=True), advice)
-        return Path(data_dir) / "FashionMNIST" / "raw"
-    raise NotFoundError(f"No copy of Fashion-MNIST in {data_dir or INSTALLED}.", advice)
+        fetched("Fashion-MNIST", lambda: FashionMNIST(str(folder), train=True, download=True), advice)
+        return fetched_to
+    raise NotFoundError(f"No copy of Fashion-MNIST in {folder}.", advice)
 
 
 def _read_part(folder: Path, part: str) -> Part:

@@ -66,6 +66,7 @@ class ScenarioConfig(Strict):
         measure: "package.module:function" of a scenario of your own; default: the one of this name that ships.
         worlds: data sets by name. options: sizes of the scenario's own, checked by its module.
         pilots: what was changed after pilots had been seen, so that a reader knows which rules were not written blind.
+        partial: some data sets of the declaration were left out, by `--only`.
         quick: what `--quick` changes, as dotted keys (`worlds.digits.training.steps: 100`); null removes a key.
     """
 
@@ -79,6 +80,7 @@ class ScenarioConfig(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     rules: tuple[Rule, ...]
     pilots: str = ""
+    partial: bool = False
     quick: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -92,8 +94,11 @@ class ScenarioConfig(Strict):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     def measured(self) -> dict[str, Any]:
-        """What parts depend on: all but words and rules, so that those can be mended without measuring again."""
-        return self.model_dump(mode="json", include={"scenario", "measure", "originals", "seed", "worlds", "options"})
+        """What parts depend on: not words and rules, which can be mended without measuring again."""
+        found = self.model_dump(mode="json", include={"scenario", "measure", "originals", "seed", "worlds", "options"})
+        for world in found["worlds"].values():
+            world["data"]["options"].pop("download", None)  # fetches the data, and chooses no record
+        return found
 
 
 def load_scenario(
@@ -146,6 +151,7 @@ def _keep_only(raw: dict[str, Any], only: list[str], path: Path) -> None:
         if name not in worlds:
             raise NotFoundError(f"{path} has no data set {name!r}.", nearest(name, list(worlds)))
     dropped = [name for name in worlds if name not in only]
+    raw["partial"] = bool(dropped)
     raw["worlds"] = {name: worlds[name] for name in only}
     rules = raw.get("rules") or []
     raw["rules"] = [r for r in rules if not any(str(r.get("contrast")).startswith(f"{name}: ") for name in dropped)]

@@ -146,8 +146,7 @@ class Findings(Numbers):
     """What one scenario measured.
 
     estimates: by name; rules speak of them. not_estimable: names that rules may speak of, with the reason why there is
-    no number. words: sentences made from the numbers. answer: what would change the answer of an open question, and
-    its evidence; empty where the scenario asks none.
+    no number. words: sentences made from the numbers.
     """
 
     estimates: Mapping[str, Estimate]

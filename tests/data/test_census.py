@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import zipfile
 from pathlib import Path
 
+import made_up_files
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_files import write_wheel
 
-from expunge.data.census import AGE, CODED, MEMBER, PARQUET, TARGET
+from expunge.data.census import AGE, CODED, PARQUET, TARGET
 from expunge.data.registry import load_records
 from expunge.errors import NotFoundError, UsageError
 from expunge.functions import set_project_root
@@ -27,19 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def people() -> pd.DataFrame:
-    """The columns of nannyml's file. The code "9" of each is declared, and nobody has it."""
-    rng = np.random.default_rng(0)
-    n = 50
-    codes = {name: pd.Categorical(rng.choice(["1", "2", "3"], n), categories=["1", "2", "3", "9"]) for name in CODED}
-    told = {"year": 2015, "prediction": rng.integers(0, 2, n), "predicted_probability": rng.random(n)}
-    first = {"id": np.arange(n) * 7, AGE: rng.integers(18, 90, n).astype(float)}
-    return pd.DataFrame({**first, **codes, TARGET: rng.integers(0, 2, n), **told})
-
-
-def write_wheel(people: pd.DataFrame, wheel: Path, member: str = MEMBER) -> None:
-    wheel.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(member, people.to_parquet(None))
+    return made_up_files.people(50)
 
 
 def test_wheel_and_parquet_give_the_same_people_wherever_they_are_found(people: pd.DataFrame, folder: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import struct
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_files import write_idx
 
 from expunge.data.registry import load_records
 from expunge.errors import NotFoundError, UsageError
@@ -19,16 +18,6 @@ from expunge.functions import set_project_root
 def folder(tmp_path: Path) -> Path:
     set_project_root(tmp_path)
     return tmp_path
-
-
-def write_idx(folder: Path, images: np.ndarray, labels: np.ndarray, zipped: bool, part: str = "train") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, values in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
-        raw = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-        if zipped:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
-        else:
-            (folder / name).write_bytes(raw)
 
 
 @pytest.fixture
@@ -115,6 +104,34 @@ def test_no_copy_of_fashion_mnist(monkeypatch: pytest.MonkeyPatch, folder: Path)
     monkeypatch.setattr("expunge.data.fashion_mnist.INSTALLED", folder / "not-installed")
     with pytest.raises(NotFoundError, match="dataset-fashion-mnist"):
         load_records("fashion_mnist")
+
+
+def test_a_copy_in_the_projects_data_folder_comes_before_the_installed_one(
+    fashion: tuple[np.ndarray, np.ndarray], folder: Path
+) -> None:
+    (folder / "plain").rename(folder / "data")
+    assert (
+        load_records("fashion_mnist").fingerprint == load_records("fashion_mnist", {"data_dir": "zipped"}).fingerprint
+    )
+
+
+def test_a_download_of_fashion_mnist_goes_to_the_projects_data_folder(
+    fashion: tuple[np.ndarray, np.ndarray], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expunge.data.fashion_mnist.INSTALLED", folder / "not-installed")
+    asked = []
+
+    def brought(self: object, root: str, train: bool, download: bool) -> None:
+        asked.append(root)
+        (folder / "plain" / "FashionMNIST").rename(Path(root) / "FashionMNIST")
+
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.__init__", brought)
+    (folder / "data").mkdir()
+    found = load_records("fashion_mnist", {"download": True})
+    assert asked == [str(folder / "data")]
+    assert found.fingerprint == load_records("fashion_mnist", {"data_dir": "zipped"}).fingerprint
+    load_records("fashion_mnist", {"download": True})
+    assert len(asked) == 1, "what is there is not fetched again"
 
 
 @pytest.fixture

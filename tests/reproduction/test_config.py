@@ -73,6 +73,9 @@ def test_words_and_rules_can_change_without_measuring_again(declared: Path) -> N
     before = load_scenario(declared).measured()
     after = load_scenario(declared, overrides=["title=Other", "rules=[]", "quick={}"]).measured()
     assert before == after != load_scenario(declared, overrides=["seed=1"]).measured()
+    fetched = load_scenario(declared, overrides=["worlds.one.data.options.download=true"])
+    assert fetched.measured() == before and fetched.worlds["one"].data.options["download"] is True
+    assert load_scenario(declared, overrides=["worlds.one.data.options.limit=9"]).measured() != before
 
 
 @pytest.mark.parametrize(

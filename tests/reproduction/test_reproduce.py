@@ -36,6 +36,9 @@ def measure(config, work):
                     series=(Series(name="originals", x=tuple(range(len(values))), y=tuple(values)),))
     words = (f"{len(values)} losses.",)
     return Findings(estimates={"digits: loss": over_seeds(values)}, figures=(figure,), words=words)
+
+def measure_all(config, work):
+    return Findings(estimates={"digits: loss": over_seeds([1, 2])}, words=(f"{len(config.worlds)} data sets.",))
 '''
 
 
@@ -104,6 +107,21 @@ def test_a_quick_run_is_not_put_into_the_document(house: Any, tmp_path: Path) ->
     assert "undecided" in shown.words and "too small" in shown.words
     house.run("reproduce", "--write", tmp_path / "r.md")
     assert "5 originals" in (tmp_path / "r.md").read_text()
+
+
+def test_a_part_is_not_put_into_the_document_in_place_of_the_whole(house: Any, tmp_path: Path) -> None:
+    declared = house.root / "configs" / "reproduce" / "own.yaml"
+    two = yaml.safe_load(declared.read_text())
+    two["worlds"]["again"] = two["worlds"]["digits"]
+    two["measure"], two["scenario"] = "mine:measure_all", "two"
+    declared.with_name("two.yaml").write_text(yaml.safe_dump(two))
+    house.run("reproduce", "two", "--only", "digits")
+    house.run("reproduce", "--write", tmp_path / "r.md")
+    assert "1 data sets" in (tmp_path / "r.md").read_text()
+    house.run("reproduce", "two")
+    house.run("reproduce", "two", "--only", "digits")
+    house.run("reproduce", "--write", tmp_path / "r.md")
+    assert "2 data sets" in (tmp_path / "r.md").read_text()
 
 
 @pytest.mark.parametrize(
