@@ -124,7 +124,7 @@ def _show(found: Results, json: bool) -> None:
         [(own.claim, own.verdict, own.words.partition(": ")[2]) for own in found.conclusions],
         lines=True,
     )
-    for words in found.findings.words:
+    for words in (*found.findings.answer, *found.findings.words):
         output.line(words)
     output.line(
         f"{found.provenance.seconds:.0f} s; plots and tables: `expunge dashboard`, or `expunge reproduce --write`."

@@ -106,9 +106,10 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
         "",
         f"`expunge reproduce {name}{' --quick' if own.quick else ''}`: {own.question}{quick}",
         "",
-        *(f"* {words}" for words in own.findings.words),
-        "",
+        *(line for words in own.findings.answer for line in (f"**{words}**", "")),
         *_conclusions(own.conclusions),
+        "",
+        *(f"* {words}" for words in own.findings.words),
         "",
     ]
     if pilots := own.config.get("pilots"):

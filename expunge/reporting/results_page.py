@@ -38,7 +38,12 @@ def results_page(results: Results) -> str:
         results.title,
         [
             notice(quick, "unsure") if quick else "",
-            section("What it says", _conclusions(results.conclusions), bullets(results.findings.words)),
+            section(
+                "What it says",
+                *(paragraph(words) for words in results.findings.answer),
+                _conclusions(results.conclusions),
+                bullets(results.findings.words),
+            ),
             section(
                 "Figures",
                 figures(

@@ -47,6 +47,12 @@ class Estimate(Numbers):
         half = float(student.ppf((1 + level) / 2, self.degrees)) * self.standard_error
         return (self.value - half, self.value + half)
 
+    def told(self, form: str = ".3g", unit: bool = False) -> str:
+        """The value and its 95 % interval in words: "0.31 [0.25, 0.37]"."""
+        low, high = self.interval()
+        words = f"{self.value:{form}} [{low:{form}}, {high:{form}}]"
+        return f"{words} {self.unit}" if unit and self.unit else words
+
     def p_above(self, bound: float) -> float:
         """One-sided p-value of "the truth is at most `bound`"."""
         if not self.degrees > 0 or not math.isfinite(self.standard_error):
@@ -146,13 +152,15 @@ class Findings(Numbers):
     """What one scenario measured.
 
     estimates: by name; rules speak of them. not_estimable: names that rules may speak of, with the reason why there is
-    no number. words: sentences made from the numbers.
+    no number. answer: what came out, in a few sentences. words: what was measured, in more of them. Both are made from
+    the numbers.
     """
 
     estimates: Mapping[str, Estimate]
     not_estimable: Mapping[str, str] = {}
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
+    answer: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
 
@@ -171,5 +179,6 @@ def merged(parts: Sequence[Findings]) -> Findings:
         not_estimable={name: value for part in parts for name, value in part.not_estimable.items()},
         tables=tuple(table for part in parts for table in part.tables),
         figures=tuple(figure for part in parts for figure in part.figures),
+        answer=tuple(words for part in parts for words in part.answer),
         words=tuple(words for part in parts for words in part.words),
     )

@@ -110,9 +110,7 @@ def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, 
             topic=topic, claim=rule.claim, contrast=rule.contrast, rule=text, verdict="undecided", paper=rule.paper,
             words=f"undecided: not estimable here, {why}",
         )  # fmt: skip
-    low, high = estimate.interval()
-    unit = f" {estimate.unit}" if estimate.unit else ""
-    number = f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]{unit} over {estimate.seeds} seeds"
+    number = f"{estimate.told(unit=True)} over {estimate.seeds} seeds"
     if not complete:
         verdict: Verdict = "undecided"
         words = f"undecided: a quick run is too small for a claim; {number}"
@@ -124,5 +122,5 @@ def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, 
         verdict, words = "undecided", f"undecided: {number}, against {rule.minimum:g}"
     return Conclusion(
         topic=topic, claim=rule.claim, contrast=rule.contrast, rule=text, verdict=verdict, words=words,
-        paper=rule.paper, value=estimate.value, interval=(low, high), p_for=p_for, p_against=p_against,
+        paper=rule.paper, value=estimate.value, interval=estimate.interval(), p_for=p_for, p_against=p_against,
     )  # fmt: skip

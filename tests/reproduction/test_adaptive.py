@@ -71,7 +71,7 @@ def test_verdict_and_words_follow_what_was_planted(planner: float, best: float, 
     rules = load_scenario(DECLARED, only=["digits"]).rules
     told = {c.contrast: c for c in conclude(rules, found)}
     assert told[f"digits: {contrast(names.PLANNER, names.BEST)}"].verdict == verdict
-    sentence = next(s for s in found.words if "The planner left" in s)
+    sentence = next(s for s in found.answer if "The planner left" in s)
     assert words in sentence.partition("The allocation")[0]
 
 
@@ -88,7 +88,7 @@ def test_every_rule_asks_for_what_is_measured_and_the_controls_hold() -> None:
 def test_where_nothing_was_remembered_nothing_is_compared() -> None:
     found = findings_of(made_up({}, memory=0.0))
     assert "held too little" in found.not_estimable[f"digits: {contrast(names.PLANNER, names.BEST)}"]
-    assert "nothing is compared" in found.words[1]
+    assert "nothing is compared" in found.answer[0]
     assert [figure.name for figure in found.figures] == ["adaptive-plans-digits"]
     assert all(row[2] is None and row[3] is None for row in found.tables[0].rows)
     conclusions = conclude(load_scenario(DECLARED, only=["digits"]).rules, found)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from barrier_cases import NULLS, ORIGINALS, RATES, SETS, heights, noise
 
+from expunge.evaluation.loss_paths import GROUPS
 from expunge.reproduction.barriers.estimates import Heights, estimates, overall
 from expunge.reproduction.barriers.figures import alignment_figure, figures_of
-from expunge.reproduction.barriers.heights import FIGURES, WAYS
+from expunge.reproduction.barriers.heights import ENDS, FIGURES, WAYS
 from expunge.reproduction.barriers.tables import grid_gap, tables_of
-from expunge.reproduction.barriers.words import overall_words, world_words
+from expunge.reproduction.barriers.words import answer, overall_words, world_words
 
 LOOKS = [6, 12, 24]
 PLANTED = 0.5 + 0.2 * np.log(RATES) + noise(0)
@@ -33,6 +34,20 @@ def test_words_name_what_grows_beyond_chance_and_only_that() -> None:
     assert "fell by 0.6 [0.6, 0.6] of its height with fine-tuning" in words
     flat = heights(noise(2), noise(3))
     assert "above zero, for no measure." in world_words(flat, *estimates(flat))
+
+
+def test_the_answer_tells_growth_from_none_and_names_the_gap_of_the_ends() -> None:
+    grown, flat = (heights(before, noise(1), left=0.4) for before in (PLANTED, 0.5 + noise(2)))
+    for found, growth in ((grown, "grows with privacy loss"), (flat, "does not grow with privacy loss")):
+        ends = found.arrays["ends"].copy()
+        forget = ends[..., GROUPS.index("forget")]
+        forget[..., ENDS.index("original")], forget[..., ENDS.index("oracle")] = 0.0, 1.0
+        found = dataclasses.replace(found, arrays={**found.arrays, "ends": ends})
+        made, _ = overall(*estimates(found), [found.world])
+        rise, chord = answer(made, [found])
+        assert growth in rise and growth in chord and "falls by a tenth with unlearning (0.6" in chord
+        share = 0.5 / float(found.hard("before", "forget rise", "own seed").mean())
+        assert f"is {share:.0%} of that height" in rise
 
 
 def test_words_say_which_data_sets_a_mean_is_without() -> None:

@@ -24,6 +24,7 @@ from expunge.reproduction.predict_sgld.estimates import (
 from expunge.reproduction.predict_sgld.forgetting import Forgetting
 from expunge.reproduction.predict_sgld.pages import pictured
 from expunge.reproduction.predict_sgld.sets import ForgetSet
+from expunge.reproduction.predict_sgld.words import answer, words
 from expunge.reproduction.rules import conclude
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import open_world
@@ -136,13 +137,23 @@ def test_means_over_worlds(lawful: Forgetting, lawful_estimates: Findings) -> No
 
 
 def test_pages(lawful: Forgetting, lawful_estimates: Findings) -> None:
-    found = pictured([lawful], [lawful_estimates], 0)
+    found = pictured([lawful])
     times, curves = found.figures
     assert times.x_log and {one.kind for one in times.series} == {"points", "line", "null"}
     assert [one.name for one in curves.series if one.kind == "null line"] == ["label-matched"]
     assert all(len(row) == len(table.heads) for table in found.tables for row in table.rows)
-    (words,) = found.words
-    assert "20 sets of 20 records" in words and "per e-fold of loss" in words and "their labels" in words
+
+
+def test_words_and_answer_follow_the_numbers(lawful: Forgetting, lawful_estimates: Findings) -> None:
+    told = words(lawful, lawful_estimates, 0)
+    assert "20 sets of 20 records" in told and "per e-fold of loss" in told and "their labels" in told
+    pooled = over_worlds([lawful], ["noise"], [lawful_estimates])
+    predicts, law = answer([lawful], {**lawful_estimates.estimates, **pooled.estimates}, ["noise"])
+    assert "in 1: made, noise 0.9" in predicts and "above the constant law's" in law
+    name = prefix("made", "noise") + correlation_name("gap")
+    low = lawful_estimates.estimates[name].model_copy(update={"value": 0.2})
+    assert "in 0: made, noise 0.20" in answer([lawful], {name: low}, [])[0]
+    assert "not estimable for made, noise" in answer([lawful], {}, [])[0]
 
 
 @pytest.mark.parametrize("name", ["predict-sgld", "predict-sgld-cifar10", "predict-sgld-svhn"])

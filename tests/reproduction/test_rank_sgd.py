@@ -14,13 +14,13 @@ from expunge.reproduction.config import ScenarioConfig, WorldConfig, load_scenar
 from expunge.reproduction.findings import Findings, over_seeds
 from expunge.reproduction.rank_sgd import measure
 from expunge.reproduction.rank_sgd.estimates import gathered
-from expunge.reproduction.rank_sgd.hardness import Unlearned
+from expunge.reproduction.rank_sgd.hardness import Gathered, Unlearned
 from expunge.reproduction.rank_sgd.measured import MATCHED, RANDOM, SETS, Measured, Options, forget_sets
 from expunge.reproduction.rank_sgd.report import figures, tables
 from expunge.reproduction.rank_sgd.sets import PRIVACY_LOSS, PROXIES, SCORES
 from expunge.reproduction.rank_sgd.shadow_aucs import Shadows
 from expunge.reproduction.rank_sgd.stability import Stability
-from expunge.reproduction.rank_sgd.words import words
+from expunge.reproduction.rank_sgd.words import answer, words
 from expunge.reproduction.rules import conclude
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
@@ -128,6 +128,11 @@ def test_the_shipped_rules_ask_for_what_is_measured(harder: Measured) -> None:
     assert {rule.contrast for rule in SHIPPED.rules} <= known
 
 
+def _more(numbers: Gathered) -> str:
+    low, high = numbers.estimates["digits: left, privacy loss over the best proxy"].interval()
+    return "more" if low > 0 else "less" if high < 0 else "neither more nor less"
+
+
 def test_every_figure_has_a_null_and_words_have_the_numbers(harder: Measured) -> None:
     numbers = gathered(harder)
     for figure in figures(harder, numbers):
@@ -137,6 +142,8 @@ def test_every_figure_has_a_null_and_words_have_the_numbers(harder: Measured) ->
     assert f"over the best proxy's is {ratio.value:.3g}" in first and "not estimable" in first
     assert f"{numbers.estimates[f'digits: AUC after 1, {PRIVACY_LOSS}'].value:.3g}" in attacked
     assert "0.95" in stable
+    told = answer(harder, numbers)
+    assert "digits: more is left of the set that privacy loss finds" in told and f"; {_more(numbers)} than" in told
     sets, compared, fewer, between = tables(harder, numbers)
     assert [row[0] for row in sets.rows] == list(SETS) and len(compared.rows) == len(PROXIES) + 1
     assert len(fewer.rows) == 3 + 2 * len(OPTIONS.fewer) and len(between.rows) == len(SCORES)

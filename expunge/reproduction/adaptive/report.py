@@ -10,7 +10,7 @@ from expunge.reproduction.adaptive import arms as names
 from expunge.reproduction.adaptive.arms import at, methods
 from expunge.reproduction.adaptive.left import LEAST_ENERGY, Left
 from expunge.reproduction.adaptive.measured import Measured
-from expunge.reproduction.adaptive.words import MATCHED, MEAN, WITHOUT, contrast, interval, sentences
+from expunge.reproduction.adaptive.words import MATCHED, MEAN, WITHOUT, answer, contrast, sentences
 from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Kind, Series, Table
 from expunge.unlearning.pilots import MEASURABLE_ENERGY
 
@@ -34,7 +34,7 @@ def findings_of(found: Measured) -> Findings:
         estimates=estimates, not_estimable=missing,
         tables=(_left_table(found), _differences(found, estimates), _plans(found)),
         figures=(*compared, _by_loss(found)),
-        words=sentences(found, estimates, missing),
+        answer=answer(found, estimates, missing), words=sentences(found, estimates, missing),
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def _left_table(found: Measured) -> Table:
 
 def _shares(left: Left, arm: str) -> tuple[Cell, Cell]:
     """Influence and excess, where there is something that they are shares of."""
-    return (interval(left.influence(arm)), interval(left.excess(arm))) if left.measurable else (None, None)
+    return (left.influence(arm).told(".2f"), left.excess(arm).told(".2f")) if left.measurable else (None, None)
 
 
 def _differences(found: Measured, estimates: dict[str, Estimate]) -> Table:
@@ -103,7 +103,7 @@ def _differences(found: Measured, estimates: dict[str, Estimate]) -> Table:
         keys = [contrast(one, other, budget, where) for budget in (*budgets, None)]
         cells = [estimates.get(f"{found.world.name}: {key}") for key in keys]
         label = f"{one} minus {other}" + (f", {where}" if where else "")
-        rows.append((label, *(None if cell is None else interval(cell) for cell in cells)))
+        rows.append((label, *(None if cell is None else cell.told(".2f") for cell in cells)))
     return Table(
         title=f"{found.world.name}: differences in what is left at equal cost",
         heads=("contrast", *(f"at {budget:g}" for budget in budgets), MEAN),

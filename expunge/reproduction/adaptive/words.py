@@ -32,22 +32,20 @@ def contrast(arm: str, other: str, budget: float | None = None, where: str = "")
     return f"{arm} minus {other}, {cost}" + (f", {where}" if where else "")
 
 
-def interval(one: Estimate) -> str:
-    """0.12 [0.10, 0.14]"""
-    low, high = one.interval()
-    return f"{one.value:.2f} [{low:.2f}, {high:.2f}]"
+def answer(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> tuple[str, ...]:
+    """What came out on one data set and what would change it; where the originals held too little, only that."""
+    name = found.world.name
+    if (why := missing.get(f"{name}: {contrast(names.PLANNER, names.BEST)}")) is not None:
+        return (f"{name}: nothing is compared: {why}.",)
+    return _compared(found, estimates), _would_change(found, estimates)
 
 
 def sentences(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> tuple[str, ...]:
-    """Of one data set; where the originals held too little to share out, only that."""
+    """What was measured on one data set, and what it rests on."""
     first = _what_was_measured(found)
-    name = found.world.name
-    if (why := missing.get(f"{name}: {contrast(names.PLANNER, names.BEST)}")) is not None:
-        return (first, f"{name}: nothing is compared: {why}.")
-    return (
-        first, _answer(found, estimates), _carried_by(found, estimates), _null(found, estimates, missing),
-        _would_change(found, estimates),
-    )  # fmt: skip
+    if f"{found.world.name}: {contrast(names.PLANNER, names.BEST)}" in missing:
+        return (first,)
+    return first, _carried_by(found, estimates), _null(found, estimates, missing)
 
 
 def _what_was_measured(found: Measured) -> str:
@@ -59,7 +57,7 @@ def _what_was_measured(found: Measured) -> str:
         f" judged, and {len(found.sets.matched)} random ones with the labels of the hardest;"
         f" {len(found.sets.calibration)} other sets, which share no record with the first, calibrated the planner and"
         f" chose the fixed methods. {measurable} of the judged sets held a measurable influence (S_o/m"
-        f" over {MEASURABLE_ENERGY:g}); over all of them a record's energy was {interval(left.energy)}."
+        f" over {MEASURABLE_ENERGY:g}); over all of them a record's energy was {left.energy.told('.2f')}."
     )
 
 
@@ -70,14 +68,14 @@ def _energies(found: Measured) -> Array:
     return energies
 
 
-def _answer(found: Measured, estimates: Estimates) -> str:
+def _compared(found: Measured, estimates: Estimates) -> str:
     name, budgets = found.world.name, list(found.arms.budgets)
 
     def left(arm: str) -> str:
         return ", ".join(f"{estimates[f'{name}: left by {at(arm, budget)}'].value:.2f}" for budget in budgets)
 
     def against(arm: str, other: str) -> str:
-        return interval(estimates[f"{name}: {contrast(arm, other)}"])
+        return estimates[f"{name}: {contrast(arm, other)}"].told(".2f")
 
     spent = {arm: ", ".join(f"{found.costs[at(arm, b)]:.2f}" for b in budgets) for arm in ADAPTIVE}
     allowed = ", ".join(f"{own:.2f}" for own in found.arms.budgets.values())
@@ -107,7 +105,7 @@ def _reading(one: Estimate) -> str:
 def _carried_by(found: Measured, estimates: Estimates) -> str:
     name = found.world.name
     told = [
-        f"{interval(estimates[f'{name}: {contrast(arm, other)}'])} {words}"
+        estimates[f"{name}: {contrast(arm, other)}"].told(".2f") + f" {words}"
         for arm, other, words in (
             (names.PLANNER, names.SHUFFLED, "for the planner less itself with privacy losses shuffled among the sets"),
             (names.ALLOCATION, names.BY_CHANCE, "for the allocation less itself with shuffled losses"),
@@ -127,9 +125,11 @@ def _null(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> 
     matched = (
         f"too little was remembered to compare ({missing[key]})"
         if key in missing
-        else f"the allocation's difference to the best fixed method was {interval(estimates[key])}"
+        else f"the allocation's difference to the best fixed method was {estimates[key].told('.2f')}"
     )
-    retrained, untouched = (interval(estimates[f"{name}: left by {arm}"]) for arm in (names.RETRAINED, names.ORIGINAL))
+    retrained, untouched = (
+        estimates[f"{name}: left by {arm}"].told(".2f") for arm in (names.RETRAINED, names.ORIGINAL)
+    )
     return (
         f"{name}, the null: models retrained without the set left {retrained}, untouched originals {untouched}. On"
         f" random sets with the labels of the hardest, whose losses differ by a factor of {_spread(found):.1f} instead"
@@ -160,7 +160,7 @@ def _would_change(found: Measured, estimates: Estimates) -> str:
     easier = (
         "too little to compare methods on"
         if without is None
-        else f"where the allocation's difference to the best fixed method was {interval(without)}"
+        else f"where the allocation's difference to the best fixed method was {without.told('.2f')}"
     )
     return (
         f"{name}, what would change the answer: other requests. The hardest of the {len(energies)} sets by privacy loss"

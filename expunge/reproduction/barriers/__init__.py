@@ -17,7 +17,7 @@ from expunge.reproduction.barriers.figures import alignment_figure, figures_of
 from expunge.reproduction.barriers.heights import measure_heights
 from expunge.reproduction.barriers.models import Options, look_steps
 from expunge.reproduction.barriers.tables import tables_of
-from expunge.reproduction.barriers.words import overall_words, world_words
+from expunge.reproduction.barriers.words import answer, overall_words, world_words
 from expunge.reproduction.config import ScenarioConfig, checked_options
 from expunge.reproduction.findings import Findings, merged
 from expunge.reproduction.originals import Original, label_matched, mean_rank, train_originals
@@ -42,6 +42,7 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
             "estimates": {**whole.estimates, **made},
             "not_estimable": reasons,
             "figures": (*whole.figures, alignment_figure(heights)),
+            "answer": answer(made, heights),
             "words": (overall_words(made, reasons, names), *whole.words),
         }
     )

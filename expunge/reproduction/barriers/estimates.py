@@ -127,9 +127,8 @@ FALLS = ("fall", "fall beyond the control", "fall by the rewind")
 def _falls(found: Heights, measure: str, coupling: str) -> tuple[Made, str]:
     before = found.hard("before", measure, coupling)
     height = over_seeds(before, "nats")
-    low, high = height.interval()
-    if not low > 0:
-        return {}, f"no height shown to be above zero before: {height.value:.3g} [{low:.3g}, {high:.3g}] nats"
+    if not height.interval()[0] > 0:
+        return {}, f"no height shown to be above zero before: {height.told(unit=True)}"
     after, control = (found.hard(what, measure, coupling)[:, -1] for what in ("looks", "trained_on"))
     rewound, count = found.hard("rewound", measure, coupling), found.originals
     return {

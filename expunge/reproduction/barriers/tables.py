@@ -110,11 +110,5 @@ def _estimated(found: Heights, made: Made, kinds: Sequence[str]) -> tuple[tuple[
     for measure in MEASURES:
         for coupling in COUPLINGS:
             own = [made.get(f"{found.world}: {kind} of the {measure}, {coupling}") for kind in kinds]
-            rows.append((measure, coupling, *(None if e is None else said(e) for e in own)))
+            rows.append((measure, coupling, *(None if e is None else e.told(".2g") for e in own)))
     return tuple(rows)
-
-
-def said(estimate: Estimate) -> str:
-    """The value with its 95 % interval."""
-    low, high = estimate.interval()
-    return f"{estimate.value:.2g} [{low:.2g}, {high:.2g}]"

@@ -8,8 +8,63 @@ from expunge.evaluation.loss_paths import GROUPS
 from expunge.reproduction.barriers.estimates import FALLS, MEASURES, WITH_CHANCE, Heights
 from expunge.reproduction.barriers.heights import ENDS
 from expunge.reproduction.barriers.models import COUPLINGS
-from expunge.reproduction.barriers.tables import Made, grid_gap, said, with_interval
+from expunge.reproduction.barriers.tables import Made, grid_gap, with_interval
 from expunge.reproduction.config import EVERYWHERE
+from expunge.reproduction.findings import Estimate
+
+# The least that counts: of a rank correlation, and of a height; the rules in the YAML have them, too.
+LEAST_GROWTH, LEAST_FALL = 0.5, 0.1
+
+
+def answer(made: Made, heights: Sequence[Heights]) -> tuple[str, ...]:
+    """What came out for either thing that is called a barrier, over all data sets."""
+    shares = [_gap_share(found) for found in heights]
+    low, high = min(shares), max(shares)
+    share = f"{low:.0%} to {high:.0%}" if f"{low:.0%}" != f"{high:.0%}" else f"{low:.0%}"
+    return (
+        f"Above the mean of the two ends, the forget loss {_judged(made, 'forget rise')}. Half the difference of the"
+        f" ends is {share} of that height (hardest sets, own seed, by data set): where it is all of it, the line says"
+        " that the original knows the records and the oracle does not, and nothing of what lies between.",
+        f"Above the chord, on the retain loss, whose ends are alike, the barrier {_judged(made, 'retain barrier')}.",
+    )
+
+
+def _judged(made: Made, measure: str) -> str:
+    grows = {c: made[f"{EVERYWHERE}: growth of the {measure}, {c}"] for c in WITH_CHANCE}
+    falls = {c: made.get(f"{EVERYWHERE}: fall of the {measure}, {c}") for c in WITH_CHANCE}
+    words = [_reading(own, LEAST_GROWTH, "grows", "does not grow", "may or may not grow") for own in grows.values()]
+    growth = " and ".join(
+        f"{word} with privacy loss (rank correlation {own.told('.2g')}, {c})"
+        for word, (c, own) in zip(words, grows.items(), strict=True)
+    )
+    lowered = [
+        f"{_reading(own, LEAST_FALL, 'falls', 'does not fall', 'may or may not fall')} by a tenth with unlearning"
+        f" ({own.told('.2g')} of it, {c})"
+        for c, own in falls.items() if own is not None
+    ]  # fmt: skip
+    return f"{growth}; it {' and '.join(lowered)}" if lowered else growth
+
+
+def _reading(estimate: Estimate, least: float, more: str, less: str, neither: str) -> str:
+    low, high = estimate.interval()
+    return more if low > least else less if high < least else neither
+
+
+def _gap_share(found: Heights) -> float:
+    """Half the difference of the ends' forget losses over the rise, hardest sets, own seed."""
+    return _gap(found) / float(found.hard("before", "forget rise", "own seed").mean())
+
+
+def _gap(found: Heights) -> float:
+    """Half the difference of the forget loss in original and oracle, hardest sets, nats."""
+    mean = _ends(found)
+    return abs(mean["oracle"] - mean["original"]) / 2
+
+
+def _ends(found: Heights) -> dict[str, float]:
+    """Forget loss at each end, mean over the hardest sets, nats."""
+    ends = found.arrays["ends"][:, found.quantiles - found.hardest : found.quantiles, :, GROUPS.index("forget")]
+    return dict(zip(ENDS, ends.mean(axis=(0, 1)).tolist(), strict=True))
 
 
 def world_words(found: Heights, made: Made, reasons: Mapping[str, str]) -> str:
@@ -50,13 +105,13 @@ def _fallen(made: Made, reasons: Mapping[str, str], measure: str, coupling: str,
     names = {kind: f"{EVERYWHERE}: {kind} of the {measure}, {coupling}" for kind in FALLS}
     if names["fall"] not in made:
         return [f"not estimable: {reasons[names['fall']]}"]
-    told = [words[kind].format(said(made[name])) for kind, name in names.items()]
+    told = [words[kind].format(made[name].told(".2g")) for kind, name in names.items()]
     without = [world for world in worlds if f"{world}: fall of the {measure}, {coupling}" in reasons]
     return [*told, f"without {' and '.join(without)}, where none is shown before"] if without else told
 
 
 def _each(made: Made, pattern: str, coupling: str) -> str:
-    return f"{coupling}: " + ", ".join(f"{measure} {said(made[pattern.format(measure)])}" for measure in MEASURES)
+    return f"{coupling}: " + ", ".join(f"{measure} {made[pattern.format(measure)].told('.2g')}" for measure in MEASURES)
 
 
 def _setting(found: Heights) -> str:
@@ -71,7 +126,7 @@ def _coupling(found: Heights, made: Made, coupling: str) -> str:
     """The barrier on the retain loss, whose ends are about as high as each other."""
     measure = "retain barrier"
     hard, null = found.hard("before", measure, coupling), found.null("before", measure, coupling)
-    growth = said(made[f"{found.world}: growth of the {measure}, {coupling}"])
+    growth = made[f"{found.world}: growth of the {measure}, {coupling}"].told(".2g")
     compared = f"on label-matched random sets {with_interval(null)}"
     if coupling in WITH_CHANCE:
         compared += f", between two oracles {with_interval(found.hard('baseline', measure, coupling))}"
@@ -82,9 +137,7 @@ def _coupling(found: Heights, made: Made, coupling: str) -> str:
 
 
 def _forget(found: Heights, made: Made) -> str:
-    ends = found.arrays["ends"][:, found.quantiles - found.hardest : found.quantiles, :, GROUPS.index("forget")]
-    mean = dict(zip(ENDS, ends.mean(axis=(0, 1)).tolist(), strict=True))
-    gap = abs(mean["oracle"] - mean["original"]) / 2
+    mean, gap = _ends(found), _gap(found)
     barrier, rise = (_each_coupling(found, made, measure) for measure in ("forget barrier", "forget rise"))
     height = float(found.hard("before", "forget rise", "own seed").mean())
     return (
@@ -97,7 +150,7 @@ def _forget(found: Heights, made: Made) -> str:
 
 
 def _each_coupling(found: Heights, made: Made, measure: str) -> str:
-    return ", ".join(f"{said(made[f'{found.world}: growth of the {measure}, {c}'])} ({c})" for c in COUPLINGS)
+    return ", ".join(f"{made[f'{found.world}: growth of the {measure}, {c}'].told('.2g')} ({c})" for c in COUPLINGS)
 
 
 def _carriers(world: str, made: Made) -> str:
@@ -108,7 +161,7 @@ def _carriers(world: str, made: Made) -> str:
         for measure in MEASURES:
             slope = made[f"{world}: {kind} of the {measure}, {coupling}"]
             if slope.interval()[0] > 0:
-                found.append(f"the {measure}, {coupling} ({said(slope)})")
+                found.append(f"the {measure}, {coupling} ({slope.told('.2g')})")
     return (
         "What lies above the height between two oracles rises with the logarithm of privacy loss, the slope's interval"
         f" (nats an e-fold, not corrected for nine of them) above zero, for {', '.join(found) or 'no measure'}."
@@ -120,7 +173,7 @@ def _fall(world: str, made: Made, reasons: Mapping[str, str], coupling: str) -> 
     for measure in ("retain barrier", "forget rise"):
         own = {kind: f"{world}: {kind} of the {measure}, {coupling}" for kind in FALLS}
         if own["fall"] in made:
-            fall, control, rewind = (said(made[name]) for name in own.values())
+            fall, control, rewind = (made[name].told(".2g") for name in own.values())
             told.append(
                 f"the {measure} fell by {fall} of its height with fine-tuning, by {control} more than with as much"
                 f" training on all records, and by {rewind} with the rewind"
@@ -134,4 +187,5 @@ def _alignment(world: str, made: Made, reasons: Mapping[str, str]) -> str:
     name = f"{world}: share of the retain barrier that alignment removes, own seed"
     if name not in made:
         return f"Alignment: {reasons[name]}."
-    return f"Permutation alignment removes {said(made[name])} of the retain barrier between models of their own seeds."
+    removed = made[name].told(".2g")
+    return f"Permutation alignment removes {removed} of the retain barrier between models of their own seeds."

@@ -66,7 +66,7 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
                      words=world_words(own, found, missing))
         )  # fmt: skip
     whole = merged(parts)
-    return whole.model_copy(update={"words": (*answer(worlds, whole), *whole.words)})
+    return whole.model_copy(update={"answer": answer(worlds, whole)})
 
 
 def _measured(config: ScenarioConfig, name: str, own: WorldConfig, options: Options, work: Work) -> Measured:

@@ -43,7 +43,7 @@ def _ranking(own: Measured, found: Mapping[str, Estimate]) -> Table:
         for target in TARGETS:
             for scope in SCOPES:
                 estimate = found.get(spearman_name(own.name, predictor, target, scope))
-                row.append(None if estimate is None else _with_interval(estimate))
+                row.append(None if estimate is None else estimate.told(".2f"))
         rows.append((*row, words))
     heads = tuple(f"{target}, {scope}" for target in TARGETS for scope in SCOPES)
     return Table(
@@ -52,11 +52,6 @@ def _ranking(own: Measured, found: Mapping[str, Estimate]) -> Table:
         note="95 % intervals over originals; the groups are fixed. "
         + " ".join(f"{name.capitalize()}: {words}." for name, words in TARGETS.items()),
     )  # fmt: skip
-
-
-def _with_interval(estimate: Estimate) -> str:
-    low, high = estimate.interval()
-    return f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _sets(own: Measured) -> Table:

@@ -67,10 +67,7 @@ def _correlations(own: Measured, found: Mapping[str, Estimate]) -> str:
 
 
 def _told(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "not estimable"
-    low, high = estimate.interval()
-    return f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
+    return "not estimable" if estimate is None else estimate.told(".2f")
 
 
 def _time(own: Measured, found: Mapping[str, Estimate], missing: Mapping[str, str]) -> str:
@@ -161,7 +158,7 @@ def _verdict(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
         by_world.append(f"{own.name} {', '.join(told)}; set-level less classic bound {_told(classic)}")
     overall = "; ".join(f"{reading} ({', '.join(names)})" for reading, names in readings.items())
     return (
-        f"Answer to open question 1, for groups of equal size: {overall}. What was measured: Spearman's correlation"
+        f"For groups of equal size: {overall}. What was measured: Spearman's correlation"
         " with the energy that the originals remember of a group, set-level loss (norm of the sum) less mean loss, with"
         f" 95 % intervals over originals: {'. '.join(by_world)}."
     )

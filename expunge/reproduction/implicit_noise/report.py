@@ -9,7 +9,7 @@ import numpy as np
 from expunge.reproduction.findings import Cell, Figure, Findings, Series, Table, over_seeds
 from expunge.reproduction.implicit_noise.character import MEASURES
 from expunge.reproduction.implicit_noise.estimates import JUDGED, OF_A_WAY, Found, Measured
-from expunge.reproduction.implicit_noise.words import sentences, stated
+from expunge.reproduction.implicit_noise.words import answer, sentences, stated
 
 KINDS = {
     "repeat": "the same settings", "float32": "float32", "bfloat16": "bfloat16", "float64": "float64",
@@ -27,6 +27,7 @@ def report(measured: Measured, found: Found, nats: Sequence[float]) -> Findings:
         not_estimable=found.without,
         tables=(_ways(measured, found, nats), _character(measured, found), _needed(measured, found, nats)),
         figures=(_divergence(measured), _equivalent(measured, found, nats), _price(measured, found, nats)),
+        answer=(answer(measured, found, nats),),
         words=sentences(measured, found, nats),
     )
 

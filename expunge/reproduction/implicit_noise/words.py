@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from expunge.reproduction.findings import Estimate
 from expunge.reproduction.implicit_noise.arithmetic import Kind
 from expunge.reproduction.implicit_noise.estimates import JUDGED, OVER_A_RECORD, Found, Measured
 
@@ -18,12 +17,7 @@ PRECISIONS: dict[Kind, str] = {
 def stated(found: Found, name: str) -> str:
     """An estimate with its interval, or why there is none."""
     estimate = found.numbers.get(name)
-    return _number(estimate) if estimate is not None else found.without[name]
-
-
-def _number(estimate: Estimate) -> str:
-    low, high = estimate.interval()
-    return f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]"
+    return estimate.told() if estimate is not None else found.without[name]
 
 
 def _nats(count: float) -> str:
@@ -38,7 +32,6 @@ def sentences(measured: Measured, found: Found, nats: Sequence[float]) -> tuple[
         _what_it_is_worth(measured, found, nats),
         _how_it_grows(measured, found),
         _what_it_is(measured, found),
-        _answer(measured, found, nats),
     )
 
 
@@ -72,7 +65,7 @@ def _how_large(measured: Measured, found: Found) -> str:
         else:
             share = stated(found, f"{prefix}: {kind}: {OVER_A_RECORD}")
             parts.append(
-                f"{_number(size)} for {PRECISIONS[kind]} (log10 of its distance at the end over that of leaving out"
+                f"{size.told()} for {PRECISIONS[kind]} (log10 of its distance at the end over that of leaving out"
                 f" a record: {share})"
             )
     errors = "; ".join(
@@ -147,7 +140,8 @@ def _what_it_is(measured: Measured, found: Found) -> str:
     )
 
 
-def _answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
+def answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
+    """What came out on one data set, and what would change it."""
     prefix, wanted = measured.world.name, max(nats)
     gaps = {
         kind: found.numbers[name]
@@ -156,14 +150,14 @@ def _answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
     coin = gaps.pop("chance", None)
     differ = sum(int((~measured.ways[name]["same"]).sum()) for name in measured.of_kind("repeat"))
     enough = [kind for kind, gap in gaps.items() if gap.interval()[1] < 0]
-    text = f"Answer on {prefix}: "
+    text = f"{prefix}: "
     if not gaps:
         text += "no; no arithmetic differed, so there is no noise."
     elif all(gap.interval()[0] > 0 for gap in gaps.values()):
         least = min(gaps.values(), key=lambda gap: gap.value)
         text += (
             "no; even counted as Gaussian noise, the differences measured here are too small for a loss of"
-            f" {_nats(wanted)}, by {_number(least)} decades of s where they are largest."
+            f" {_nats(wanted)}, by {least.told()} decades of s where they are largest."
         )
     elif enough:
         text += f"their size would do for {_nats(wanted)} in {', '.join(PRECISIONS[kind] for kind in enough)}, were"
@@ -178,7 +172,7 @@ def _answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
     if coin is not None and coin.interval()[0] > 0:
         text += (
             " Rounding by coin does not repeat itself, but its size depends on the weights, and it is short of the need"
-            f" too, by {_number(coin)} decades."
+            f" too, by {coin.told()} decades."
         )
     if not torch.cuda.is_available():
         text += " GPUs, whose sums may differ from run to run, were not measured."

@@ -25,6 +25,7 @@ from expunge.reproduction.predict_sgld.estimates import estimated, over_worlds
 from expunge.reproduction.predict_sgld.forgetting import Forgetting, forgetting
 from expunge.reproduction.predict_sgld.pages import pictured
 from expunge.reproduction.predict_sgld.sets import sets_by_loss
+from expunge.reproduction.predict_sgld.words import answer, words
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 from expunge.training.config import Strict
@@ -77,9 +78,11 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
         work.expect(units(world, config.originals, _sets(options), _looks(world, options), options.oracles))
     found = [_run(name, regime, world, options, config.originals, work) for name, regime, world in opened]
     parts = [estimated(own) for own in found]
-    return merged([
-        *parts, over_worlds(found, options.pooled, parts), pictured(found, parts, config.seed)
-    ])  # fmt: skip
+    whole = merged([*parts, over_worlds(found, options.pooled, parts), pictured(found)])
+    told = [words(own, part, config.seed) for own, part in zip(found, parts, strict=True)]
+    return whole.model_copy(
+        update={"answer": answer(found, whole.estimates, options.pooled), "words": (*told, *whole.words)}
+    )
 
 
 def _run(name: str, regime: str, world: World, options: Options, count: int, work: Work) -> Forgetting:

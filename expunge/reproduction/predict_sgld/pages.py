@@ -1,4 +1,4 @@
-"""What is to be seen of time against privacy loss? Figures, tables, and words made from the numbers."""
+"""What is to be seen of time against privacy loss? Figures and tables."""
 
 from __future__ import annotations
 
@@ -7,35 +7,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Kind, Series, Table, jackknife
+from expunge.reproduction.findings import Cell, Figure, Findings, Kind, Series, Table, jackknife
 from expunge.reproduction.predict_sgld.estimates import (
     IN_WORDS,
-    RIVALS,
     WITH_LAWS,
-    correlation_name,
-    labels_name,
-    prefix,
-    score_name,
-    slope_name,
-    too_late,
 )
 from expunge.reproduction.predict_sgld.forgetting import MEASURES, Forgetting, Measure
 from expunge.reproduction.predict_sgld.laws import LAWS, why_not
-from expunge.training.randomness import derived_seed
 
 Index = NDArray[np.int64]
 
 
-def pictured(found: Sequence[Forgetting], parts: Sequence[Findings], seed: int) -> Findings:
-    """Two figures and a paragraph a regime, a table of groups of sets and one of laws a world."""
+def pictured(found: Sequence[Forgetting]) -> Findings:
+    """Two figures a regime, a table of groups of sets and one of laws a world."""
     worlds = list(dict.fromkeys(own.world for own in found))
     tables = []
     for world in worlds:
         here = [own for own in found if own.world == world]
         tables += [_groups_table(world, here), _laws_table(world, here)]
     figures = [figure for own in found for figure in (_times_figure(own), _curves_figure(own))]
-    words = [_words(own, part, seed) for own, part in zip(found, parts, strict=True)]
-    return Findings(estimates={}, tables=tuple(tables), figures=tuple(figures), words=tuple(words))
+    return Findings(estimates={}, tables=tuple(tables), figures=tuple(figures))
 
 
 def _groups(own: Forgetting) -> Mapping[str, Index]:
@@ -152,65 +143,6 @@ def _laws_table(world: str, found: Sequence[Forgetting]) -> Table:
         rows=tuple(rows),
         note="Tobit regressions of steps on the set's mean privacy loss, every set left out in turn; larger is better.",
     )
-
-
-def _words(own: Forgetting, part: Findings, seed: int) -> str:
-    numbers = own.of_kind("by loss")
-    accuracy = np.mean([curve.oracles.right.mean() for curve in own.curves])
-    text = (
-        f"{own.world}, {own.regime}: {len(numbers)} sets of {len(own.sets[0].rows)} records by privacy loss,"
-        f" {len(own.everyone)} originals, {own.curves[0].oracles.own.shape[1]} oracles of each run; oracles are right"
-        f" on {accuracy:.0%} of held-out records."
-    )
-    if own.stability is not None:
-        text += (
-            " Losses are under an assumed noise; under one three times as weak or as strong records rank as before"
-            f" (correlation at least {own.stability:.2f})."
-        )
-    begin = prefix(own.world, own.regime)
-    text += f" Rank correlation of loss and time ({IN_WORDS['gap']}): {_said(part, begin + correlation_name('gap'))}"
-    if not too_late(own, "gap"):
-        chance = own.chance("gap", derived_seed(seed, f"{own.world} {own.regime}"))
-        text += f" (times dealt out at random: below {chance:.2f} in 95 % of deals)"
-    others = [f"{IN_WORDS[one]} {_said(part, begin + correlation_name(one))}" for one in MEASURES if one != "gap"]
-    text += (
-        f"; in other measures: {', '.join(others)}. The hardest sets take longer than random ones of their labels by"
-        f" {_said(part, begin + labels_name('gap'))}."
-    )
-    slope = part.estimates.get(begin + slope_name("gap"))
-    if slope is None:
-        text += f" No law is estimable: {part.not_estimable[begin + slope_name('gap')].rstrip('.')}."
-    else:
-        against = [
-            f"{_interval(part.estimates[name])} above the {rival} law's"
-            for rival in RIVALS
-            if (name := begin + score_name(rival, "gap")) in part.estimates
-        ]
-        text += (
-            f" The logarithmic law adds {_interval(slope)} per e-fold of loss; its log score is {', '.join(against)}."
-        )
-    half = own.steps("half", numbers, own.everyone)
-    holds = np.flatnonzero([own.energies[k].measurable for k in numbers])
-    if len(holds) >= 2:
-        hard, easy = np.array_split(half[holds], 2)
-        text += (
-            f" Of the {len(holds)} sets with a measurable distance of records, the harder half lost half of its"
-            f" influence in {hard.mean():.0f} steps and the easier in {easy.mean():.0f}: the law is logarithmic where"
-            " all decay at one rate."
-        )
-    return text
-
-
-def _said(part: Findings, name: str) -> str:
-    if name in part.estimates:
-        return _interval(part.estimates[name])
-    return f"not estimable here ({part.not_estimable[name].rstrip('.')})"
-
-
-def _interval(estimate: Estimate) -> str:
-    low, high = estimate.interval()
-    unit = f" {estimate.unit}" if estimate.unit else ""
-    return f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]{unit}"
 
 
 def _round(value: float | np.floating) -> float:

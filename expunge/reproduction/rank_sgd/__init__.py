@@ -13,7 +13,7 @@ from expunge.reproduction.findings import Findings, merged
 from expunge.reproduction.rank_sgd.estimates import gathered
 from expunge.reproduction.rank_sgd.measured import Measured, Options, measured
 from expunge.reproduction.rank_sgd.report import figures, tables
-from expunge.reproduction.rank_sgd.words import words
+from expunge.reproduction.rank_sgd.words import answer, words
 from expunge.reproduction.work import Work
 from expunge.reproduction.world import World, open_world
 
@@ -56,5 +56,6 @@ def _findings(found: Measured) -> Findings:
         not_estimable=numbers.not_estimable,
         tables=tables(found, numbers),
         figures=figures(found, numbers),
+        answer=(answer(found, numbers),),
         words=words(found, numbers),
     )

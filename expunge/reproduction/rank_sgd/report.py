@@ -35,13 +35,7 @@ def tables(found: Measured, numbers: Gathered) -> tuple[Table, ...]:
 def shown(numbers: Gathered, name: str) -> Cell:
     """An estimate with its 95 % interval, as text; None where there is none."""
     estimate = numbers.estimates.get(name)
-    return None if estimate is None else interval_words(estimate)
-
-
-def interval_words(estimate: Estimate) -> str:
-    """Such as "0.31 [0.25, 0.37]"."""
-    low, high = estimate.interval()
-    return f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]"
+    return None if estimate is None else estimate.told()
 
 
 def _left(found: Measured) -> Figure:

@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+import math
+
 from expunge.reproduction.findings import Estimate
 from expunge.reproduction.rank_sgd.estimates import BEST, after, checkpoints_name, models_name, noise_name
 from expunge.reproduction.rank_sgd.hardness import Gathered
 from expunge.reproduction.rank_sgd.measured import MATCHED, Measured
-from expunge.reproduction.rank_sgd.report import MINUS, interval_words
+from expunge.reproduction.rank_sgd.report import MINUS
 from expunge.reproduction.rank_sgd.sets import PRIVACY_LOSS, PROXIES, SCORES, overlap
+
+
+def answer(found: Measured, numbers: Gathered) -> str:
+    """Whether privacy loss found a harder set than chance did and than the best proxy did, and how stable it is."""
+    world = found.world.name
+    chance = numbers.estimates.get(f"{world}: left, {MINUS} {MATCHED}")
+    ratio = numbers.estimates.get(f"{world}: left, privacy loss over {BEST}")
+    text = f"{world}: "
+    if chance is None:
+        text += "the set that privacy loss finds cannot be compared with random records"
+    else:
+        text += (
+            f"{_MORE[_sign(chance)]} is left of the set that privacy loss finds than of label-matched random records"
+            f" (a difference of {chance.told()} oracle variances a record)"
+        )
+    if ratio is None:
+        text += "; with the proxies' sets it cannot be compared."
+    else:
+        low, high = ratio.interval()
+        text += (
+            f"; {_MORE[_sign(ratio)]} than of the best proxy's ({math.exp(ratio.value):.2g} times as much"
+            f" [{math.exp(low):.2g}, {math.exp(high):.2g}])."
+        )
+    worst = min(numbers.estimates[f"{noise_name(found, pair)}, Spearman"].value for pair in found.noise)
+    fewest, most = min(found.options.fewer), max(found.options.fewer)
+    few, many = (
+        numbers.estimates[f"{checkpoints_name(found, 'even', count)}, Spearman"].value for count in (fewest, most)
+    )
+    models = numbers.estimates[f"{models_name(found, PRIVACY_LOSS)}, Spearman"].value
+    return (
+        f"{text} The ranking by privacy loss correlates with itself (Spearman) {worst:.2f} or more over the assumed"
+        f" noise, {models:.2f} between two models, {few:.2f} by {fewest} even checkpoints in place of {found.recorded},"
+        f" {many:.2f} by {most}."
+    )
+
+
+# By what an interval shows.
+_MORE = {1: "more", -1: "less", 0: "neither more nor less, as far as can be told,"}
+
+
+def _sign(estimate: Estimate) -> int:
+    """Of what the 95 % interval shows: 1, -1, or 0 where it holds 0."""
+    low, high = estimate.interval()
+    return int(low > 0) - int(high < 0)
 
 
 def words(found: Measured, numbers: Gathered) -> tuple[str, ...]:
@@ -27,8 +73,8 @@ def _harder(found: Measured, numbers: Gathered) -> str:
         f" The set by privacy loss shares {min(shared):.0%} to {max(shared):.0%} of its records with those of the"
         " proxies.",
         f"Absolute influence left (C/m, mean over the first {found.until:g} trainings of fine-tuning) from most to"
-        f" least: {', '.join(f'{name} {interval_words(left[name])}' for name in order)};"
-        f" {MATCHED} records {interval_words(numbers.estimates[f'{world}: left, {MATCHED}'])}.",
+        f" least: {', '.join(f'{name} {left[name].told()}' for name in order)};"
+        f" {MATCHED} records {numbers.estimates[f'{world}: left, {MATCHED}'].told()}.",
         _told(
             numbers,
             f"{world}: left, privacy loss over {BEST}",
@@ -55,25 +101,24 @@ def _told(numbers: Gathered, name: str, sentence: str) -> str:
     estimate = numbers.estimates.get(name)
     if estimate is None:
         return f"{sentence.partition('{}')[0].strip()} not estimable: {numbers.not_estimable[name]}."
-    return sentence.format(f"{interval_words(estimate)}{_sided(estimate)}") + "."
+    return sentence.format(f"{estimate.told()}{_sided(estimate)}") + "."
 
 
 def _sided(estimate: Estimate) -> str:
     """Whether the 95 % interval tells its sign."""
-    low, high = estimate.interval()
-    return "" if low > 0 or high < 0 else " (its interval holds 0)"
+    return "" if _sign(estimate) else " (its interval holds 0)"
 
 
 def _attacked(found: Measured, numbers: Gathered) -> str:
     world, last = found.world.name, found.options.costs[-1]
     aucs = {name: numbers.estimates[f"{world}: AUC {after(last)}, {name}"] for name in (*SCORES, MATCHED)}
     before = numbers.estimates[f"{world}: AUC before, {PRIVACY_LOSS}"]
-    listed = ", ".join(f"{name} {interval_words(estimate)}" for name, estimate in aucs.items())
+    listed = ", ".join(f"{name} {estimate.told()}" for name, estimate in aucs.items())
     contrast = numbers.estimates[f"{world}: AUC {after(last)}, {MINUS} {BEST}"]
     return (
         f"{world}: U-LiRA with {found.options.shadows} shadow models reads, after {last:g} trainings of fine-tuning,"
-        f" AUC {listed}; before it, {PRIVACY_LOSS} {interval_words(before)}. Privacy loss minus the best proxy:"
-        f" {interval_words(contrast)}{_sided(contrast)}."
+        f" AUC {listed}; before it, {PRIVACY_LOSS} {before.told()}. Privacy loss minus the best proxy:"
+        f" {contrast.told()}{_sided(contrast)}."
     )
 
 
@@ -83,7 +128,7 @@ def _stable(found: Measured, numbers: Gathered) -> str:
     fewest, most = min(found.options.fewer), max(found.options.fewer)
 
     def by(spacing: str, count: int, what: str) -> str:
-        return interval_words(numbers.estimates[f"{checkpoints_name(found, spacing, count)}, {what}"])
+        return numbers.estimates[f"{checkpoints_name(found, spacing, count)}, {what}"].told()
 
     between = {score: numbers.estimates[f"{models_name(found, score)}, Spearman"] for score in SCORES}
     listed = ", ".join(f"{score} {estimate.value:.2f}" for score, estimate in between.items())
