@@ -99,7 +99,7 @@ def alignment_figure(worlds: Sequence[Heights]) -> Figure:
     for way, words in (("plain", "as they are"), ("aligned", "hidden units aligned")):
         for what, name, kind in (
             ("before", "original to oracle", "points"), ("baseline", "oracle to oracle", "points"),
-            ("before", "original to oracle, label-matched random sets", "null"),
+            ("before", "original to oracle, label-matched", "null"),
         ):  # fmt: skip
             columns = []
             for place, found in enumerate(worlds):

@@ -131,7 +131,7 @@ def _of_way(measured: Measured, name: str, found: Found) -> None:
             found.without[f"{name}: {figure}"] = "at no checkpoint did its step differ, though its run does"
     found.numbers[f"{name}: log10 s over the run"] = over_seeds(run)
     loss = np.log10(measured.each(median_loss, measured.generous(name)))
-    found.numbers[f"{name}: log10 median loss"] = over_seeds(loss, "nats")
+    found.numbers[f"{name}: log10 median loss"] = over_seeds(loss, "log10 nats")
 
 
 def _of_kind(
@@ -145,7 +145,7 @@ def _of_kind(
         return
     largest = np.max([measured.generous(name) for name in names], axis=0)
     found.numbers[f"{kind}: log10 s"] = over_seeds(largest)
-    found.numbers[f"{kind}: log10 median loss"] = over_seeds(np.log10(measured.each(median_loss, largest)), "nats")
+    found.numbers[f"{kind}: log10 median loss"] = over_seeds(np.log10(measured.each(median_loss, largest)), "log10 nats")
     for each in nats:
         found.numbers[f"{kind}: log10 gap to {each:g} nats"] = over_seeds(np.log10(needed[each]) - largest)
     found.numbers[f"{kind}: rank agreement"] = over_seeds(measured.each(_rank_agreement, largest))
