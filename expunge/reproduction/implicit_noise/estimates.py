@@ -145,7 +145,8 @@ def _of_kind(
         return
     largest = np.max([measured.generous(name) for name in names], axis=0)
     found.numbers[f"{kind}: log10 s"] = over_seeds(largest)
-    found.numbers[f"{kind}: log10 median loss"] = over_seeds(np.log10(measured.each(median_loss, largest)), "log10 nats")
+    losses = np.log10(measured.each(median_loss, largest))
+    found.numbers[f"{kind}: log10 median loss"] = over_seeds(losses, "log10 nats")
     for each in nats:
         found.numbers[f"{kind}: log10 gap to {each:g} nats"] = over_seeds(np.log10(needed[each]) - largest)
     found.numbers[f"{kind}: rank agreement"] = over_seeds(measured.each(_rank_agreement, largest))
