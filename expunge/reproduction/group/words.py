@@ -158,9 +158,9 @@ def _verdict(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
         by_world.append(f"{own.name} {', '.join(told)}; set-level less classic bound {_told(classic)}")
     overall = "; ".join(f"{reading} ({', '.join(names)})" for reading, names in readings.items())
     return (
-        f"For groups of equal size, each interval by itself (verdicts are corrected for their number): {overall}. What"
-        " was measured: Spearman's correlation with the energy that the originals remember of a group, set-level loss (norm of the sum) less mean loss, with"
-        f" 95 % intervals over originals: {'. '.join(by_world)}."
+        "For groups of equal size, each interval by itself (verdicts are corrected for their number):"
+        f" {overall}. What was measured: Spearman's correlation with the energy that the originals remember of a group,"
+        f" set-level loss (norm of the sum) less mean loss, with 95 % intervals over originals: {'. '.join(by_world)}."
     )
 
 
