@@ -12,10 +12,10 @@ demo: $(VENV)/.ready
 	$(BIN)/expunge --project $(CURDIR) demo
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" --durations=30
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow" --durations=30
 
 test-all: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

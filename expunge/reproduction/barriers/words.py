@@ -22,32 +22,34 @@ def answer(made: Made, heights: Sequence[Heights]) -> tuple[str, ...]:
     low, high = min(shares), max(shares)
     share = f"{low:.0%} to {high:.0%}" if f"{low:.0%}" != f"{high:.0%}" else f"{low:.0%}"
     return (
-        f"Above the mean of the two ends, the forget loss {_judged(made, 'forget rise')}. Half the difference of the"
-        f" ends is {share} of that height (hardest sets, own seed, by data set): where it is all of it, the line says"
-        " that the original knows the records and the oracle does not, and nothing of what lies between.",
-        f"Above the chord, on the retain loss, whose ends are alike, the barrier {_judged(made, 'retain barrier')}.",
+        f"The rise of the forget loss above the mean of the two ends {_judged(made, 'forget rise')}. Half the"
+        f" difference of the ends is {share} of that height (hardest sets, own seed, by data set): where it is all of"
+        " it, the line says that the original knows the records and the oracle does not, and nothing of what lies"
+        " between.",
+        f"The barrier above the chord, on the retain loss, whose ends are alike, {_judged(made, 'retain barrier')}.",
     )
 
 
 def _judged(made: Made, measure: str) -> str:
+    """Growth and fall over all data sets, in both couplings that have a chance to compare with."""
     grows = {c: made[f"{EVERYWHERE}: growth of the {measure}, {c}"] for c in WITH_CHANCE}
-    falls = {c: made.get(f"{EVERYWHERE}: fall of the {measure}, {c}") for c in WITH_CHANCE}
-    words = [_reading(own, LEAST_GROWTH, "grows", "does not grow", "may or may not grow") for own in grows.values()]
-    growth = " and ".join(
-        f"{word} with privacy loss (rank correlation {own.told('.2g')}, {c})"
-        for word, (c, own) in zip(words, grows.items(), strict=True)
-    )
-    lowered = [
-        f"{_reading(own, LEAST_FALL, 'falls', 'does not fall', 'may or may not fall')} by a tenth with unlearning"
-        f" ({own.told('.2g')} of it, {c})"
-        for c, own in falls.items() if own is not None
-    ]  # fmt: skip
-    return f"{growth}; it {' and '.join(lowered)}" if lowered else growth
+    falls = {c: made[name] for c in WITH_CHANCE if (name := f"{EVERYWHERE}: fall of the {measure}, {c}") in made}
+    told = [_by_reading(grows, LEAST_GROWTH, "{} with privacy loss (rank correlation {})", ("grows", "does not grow"))]
+    if falls:
+        words = "unlearning {} it by a tenth (takes {} of it)"
+        told.append(_by_reading(falls, LEAST_FALL, words, ("lowers", "does not lower")))
+    return "; ".join(told)
 
 
-def _reading(estimate: Estimate, least: float, more: str, less: str, neither: str) -> str:
-    low, high = estimate.interval()
-    return more if low > least else less if high < least else neither
+def _by_reading(each: Mapping[str, Estimate], least: float, words: str, verbs: tuple[str, str]) -> str:
+    """Couplings of which the same is to be said together."""
+    more, less = verbs
+    found: dict[str, list[str]] = {}
+    for coupling, own in each.items():
+        low, high = own.interval()
+        verb = more if low > least else less if high < least else f"may or may not {more[:-1]}"
+        found.setdefault(verb, []).append(f"{own.told('.2g')}, {coupling}")
+    return " and ".join(words.format(verb, "; ".join(numbers)) for verb, numbers in found.items())
 
 
 def _gap_share(found: Heights) -> float:

@@ -50,7 +50,7 @@ def _predicts(found: Sequence[Forgetting], estimates: Mapping[str, Estimate]) ->
 def _law(estimates: Mapping[str, Estimate], regime: str) -> str:
     begin = prefix(EVERYWHERE, regime)
     band = [
-        f"{IN_WORDS[measure]} {own.told('.2f')}" for measure in RUN_BY_RUN
+        f"{IN_WORDS[measure]} {own.told('.2f')}" for measure in reversed(RUN_BY_RUN)
         if (own := estimates.get(begin + correlation_name(measure))) is not None
     ]  # fmt: skip
     laws = [

@@ -31,7 +31,8 @@ def answer(found: Measured, numbers: Gathered) -> str:
         low, high = ratio.interval()
         text += (
             f"; {_MORE[_sign(ratio)]} than of the best proxy's ({math.exp(ratio.value):.2g} times as much"
-            f" [{math.exp(low):.2g}, {math.exp(high):.2g}])."
+            f" [{math.exp(low):.2g}, {math.exp(high):.2g}]; it is the best of {len(PROXIES)} on these runs, which"
+            " favours it)."
         )
     worst = min(numbers.estimates[f"{noise_name(found, pair)}, Spearman"].value for pair in found.noise)
     fewest, most = min(found.options.fewer), max(found.options.fewer)
