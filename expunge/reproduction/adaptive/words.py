@@ -158,13 +158,13 @@ def _would_change(found: Measured, estimates: Estimates) -> str:
     alone = " With the values as they are, " + _and(told) + "." if told else ""
     without = estimates.get(f"{name}: {contrast(names.ALLOCATION, names.BEST, where=WITHOUT)}")
     easier = (
-        "too little to compare methods on"
+        "the others held too little to compare methods on"
         if without is None
-        else f"where the allocation's difference to the best fixed method was {without.told('.2f')}"
+        else f"on the others the allocation's difference to the best fixed method was {without.told('.2f')}"
     )
     return (
         f"{name}, what would change the answer: other requests. The hardest of the {len(energies)} sets by privacy loss"
-        f" held {energies[-1] / energies.sum():.0%} of all there was to forget; the others held {easier}. At the"
+        f" held {energies[-1] / energies.sum():.0%} of all there was to forget; {easier}. At the"
         f" smallest budget the allocation kept the model as it is for {kept:.0%} of the sets; where requests are alike,"
         " none can be given more than another." + alone
     )
