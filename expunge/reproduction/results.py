@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 from expunge.reproduction.config import FEWEST_ORIGINALS, ScenarioConfig
 from expunge.reproduction.findings import Findings, Numbers
-from expunge.reproduction.rules import Conclusion, conclude
+from expunge.reproduction.rules import LEVEL, Conclusion, conclude
 
 FORMAT = "expunge.reproduction/1"
 
@@ -73,22 +73,32 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def disagreements(stated: Results, rerun: Results) -> list[str]:
+def comparable(stated: Results, rerun: Results) -> list[str]:
+    """Estimates of `stated` that a rerun of these data sets can have: those over all data sets only where all ran."""
+    worlds, again = set(stated.config["worlds"]), set(rerun.config["worlds"])
+
+    def is_there(name: str) -> bool:
+        first = name.partition(": ")[0]
+        return first in again if first in worlds else worlds == again
+
+    return [name for name in stated.findings.estimates if is_there(name)]
+
+
+def disagreements(stated: Results, rerun: Results, level: float = LEVEL) -> list[str]:
     """Which estimates of a rerun differ from those stated by more than their intervals allow, one sentence each.
 
-    Allowed is 1.96 (t at few seeds) times the standard error of the difference of two independent runs; the same seed
-    gives the same numbers up to rounding.
+    Allowed is what the difference of two independent runs exceeds with a chance of `level` (t at few seeds); the same
+    seed gives the same numbers up to rounding.
     """
     found = []
-    for name, old in stated.findings.estimates.items():
-        new = rerun.findings.estimates.get(name)
+    for name in comparable(stated, rerun):
+        old, new = stated.findings.estimates[name], rerun.findings.estimates.get(name)
         if new is None:
             found.append(f"{name}: stated {old.value:.3g}, not estimated now")
             continue
         variance = old.standard_error**2 + new.standard_error**2
-        quantile = float(student.ppf(0.975, max(1.0, min(old.degrees, new.degrees))))
+        quantile = float(student.isf(level / 2, max(1.0, min(old.degrees, new.degrees))))
         allowed = quantile * math.sqrt(variance) + 1e-9 * (1 + abs(old.value))
         if math.isfinite(allowed) and abs(new.value - old.value) > allowed:
-            low, high = old.interval()
-            found.append(f"{name}: {new.value:.3g}, stated {old.value:.3g} [{low:.3g}, {high:.3g}]")
+            found.append(f"{name}: {new.value:.3g}, stated {old.told()}")
     return found

@@ -15,7 +15,7 @@ from expunge.reporting.scenario_plots import plot_file, scenario_plot
 from expunge.reproduction.config import ScenarioConfig
 from expunge.reproduction.findings import Figure, Findings, Series, Table, over_seeds
 from expunge.reproduction.registry import SCENARIOS
-from expunge.reproduction.results import Provenance, Results, disagreements, machine, make_results
+from expunge.reproduction.results import Provenance, Results, comparable, disagreements, machine, make_results
 
 POINTS = Series(
     name="sets <b>", x=(1.0, 10.0, 1000.0), y=(0.2, 0.5, 0.9), low=(0.1, -math.inf, 0.8), high=(0.3, math.inf, 1.0),
@@ -129,3 +129,22 @@ def test_a_rerun_is_compared_within_the_intervals() -> None:
     stated, again, other = (_results((m + rng.normal(size=6) * 0.1).tolist()) for m in (1.0, 1.0, 2.0))
     assert disagreements(stated, stated) == [] and disagreements(stated, again) == []
     assert len(disagreements(stated, other)) == 1 and "digits: slope" in disagreements(stated, other)[0]
+    assert disagreements(stated, other, 1e-12) == [], "at a level that asks for more"
+
+
+def test_a_rerun_of_one_data_set_is_compared_on_that_alone() -> None:
+    whole = _results([1.0, 1.1, 0.9])
+    names = ("digits: slope", "fashion: slope", "all data sets: slope")
+    estimates = dict.fromkeys(names, whole.findings.estimates["digits: slope"])
+    worlds = dict.fromkeys(("digits", "fashion"), whole.config["worlds"]["digits"])
+    whole = whole.model_copy(
+        update={
+            "findings": whole.findings.model_copy(update={"estimates": estimates}),
+            "config": {**whole.config, "worlds": worlds},
+        }
+    )
+    part = _results([1.0, 1.1, 0.9])
+    assert comparable(whole, whole) == list(names) and comparable(whole, part) == ["digits: slope"]
+    assert disagreements(whole, part) == []
+    nothing = part.model_copy(update={"findings": Findings(estimates={})})
+    assert disagreements(whole, nothing) == ["digits: slope: stated 1, not estimated now"]
