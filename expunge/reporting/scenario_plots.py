@@ -29,6 +29,8 @@ HEIGHT = 270
 COLOURS = ("a", "b", "c", "d", "e", "f")
 # Beyond so many names under the axis they are turned.
 MOST_LEVEL = 5
+# And take so much more height.
+TURNED = 54
 
 
 def colours(figure: Figure) -> list[str]:
@@ -46,7 +48,7 @@ def colours(figure: Figure) -> list[str]:
 def scenario_plot(figure: Figure) -> str:
     """The figure as one SVG element; colours come from the page's style sheet."""
     turned = len(figure.x_names) > MOST_LEVEL
-    bottom = HEIGHT - BOTTOM - (34 if turned else 0)
+    bottom = HEIGHT - BOTTOM - (TURNED if turned else 0)
     xs = [v for series in figure.series for v in series.x] + (
         [-0.5, len(figure.x_names) - 0.5] if figure.x_names else []
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from expunge.reproduction.findings import Cell, Figure, Findings, Series, Table, over_seeds
+from expunge.reproduction.findings import Cell, Figure, Findings, Kind, Series, Table, over_seeds
 from expunge.reproduction.implicit_noise.character import MEASURES
 from expunge.reproduction.implicit_noise.estimates import JUDGED, OF_A_WAY, Found, Measured
 from expunge.reproduction.implicit_noise.words import answer, sentences, stated
 
+Array = NDArray[np.float64]
 KINDS = {
     "repeat": "the same settings", "float32": "float32", "bfloat16": "bfloat16", "float64": "float64",
     "chance": "bfloat16, rounded by coin", "gpu": "GPU", "known": "control",
@@ -99,33 +101,37 @@ def _needed(measured: Measured, found: Found, nats: Sequence[float]) -> Table:
 
 
 def _divergence(measured: Measured) -> Figure:
-    prefix = measured.world.name
-    looks = tuple(measured.looks.tolist())
-    series = []
-    scales = measured.injected["scales"][0]
-    for place in range(0, len(scales) - 1, SHOWN):
-        curve = np.exp(np.log(measured.injected["divergence"][:, place]).mean(axis=(0, 1)))
-        series.append(Series(name=f"noise of s = {scales[place]:.0e}", x=looks, y=tuple(curve.tolist()), kind="null"))
-    equal = []
-    for name in measured.of_kind("float32", "bfloat16", "chance", "float64", "gpu", "record"):
-        divergence = measured.ways[name]["divergence"]
-        positive = (divergence > 0).all(axis=0)
-        if not positive.any():
-            equal.append(name)
-            continue
-        curve = np.exp(np.log(divergence[:, positive]).mean(axis=0))
-        x = tuple(measured.looks[positive].tolist())
-        series.append(Series(name=name, x=x, y=tuple(curve.tolist()), kind="line"))
-    other = np.exp(np.log(measured.seeds[:, 0]).mean(axis=0))
-    series.append(Series(name="other batches", x=looks, y=tuple(other.tolist()), kind="line"))
+    prefix, scales = measured.world.name, measured.injected["scales"][0]
+    series = [
+        _curve(f"noise of s = {scales[k]:.0e}", measured.looks, measured.injected["divergence"][:, k], "null line")
+        for k in range(0, len(scales) - 1, SHOWN)
+    ]
+    equal: list[str] = []
+    for kind in ("float32", "bfloat16", "chance", "float64", "gpu", "record"):
+        apart = {name: measured.ways[name]["divergence"] for name in measured.of_kind(kind)}
+        equal += [name for name, own in apart.items() if not (own > 0).all(axis=0).any()]
+        parted = {name: own for name, own in apart.items() if name not in equal}
+        if parted:
+            furthest = max(parted, key=lambda name: float(parted[name][:, -1].mean()))
+            said = furthest if len(parted) == 1 else f"{furthest} (furthest of {len(parted)}: {KINDS[kind]})"
+            series.append(_curve(said, measured.looks, parted[furthest]))
+    series.append(_curve("other batches", measured.looks, measured.seeds[:, 0]))
     without = f" Not shown, for they never differ from the plain run: {', '.join(equal)}." if equal else ""
     return Figure(
         name=f"{prefix}-divergence",
         title=f"{prefix}: how far runs part",
-        caption="Distance from the plain run along training, geometric mean over originals; greyed: the same with known"
-        f" Gaussian noise.{without}",
-        x_label="step", y_label="distance, root mean square per weight", x_log=True, y_log=True, series=tuple(series),
+        caption="Distance from the plain run along training (root mean square), geometric mean over originals; of each"
+        f" kind of arithmetic the way that parts furthest. Greyed: the same with known Gaussian noise.{without}",
+        x_label="step", y_label="distance per weight", x_log=True, y_log=True, series=tuple(series),
     )  # fmt: skip
+
+
+def _curve(name: str, looks: NDArray[np.int64], divergence: Array, kind: Kind = "line") -> Series:
+    """Geometric mean over all but looks, [..., L], where nothing is zero."""
+    runs = divergence.reshape(-1, len(looks))
+    shown = (runs > 0).all(axis=0)
+    mean = np.exp(np.log(runs[:, shown]).mean(axis=0))
+    return Series(name=name, x=tuple(looks[shown].tolist()), y=tuple(mean.tolist()), kind=kind)
 
 
 def _equivalent(measured: Measured, found: Found, nats: Sequence[float]) -> Figure:
