@@ -126,7 +126,7 @@ def _divergence(measured: Measured) -> Figure:
     )  # fmt: skip
 
 
-def _curve(name: str, looks: NDArray[np.int64], divergence: Array, kind: Kind = "line") -> Series:
+def _curve(name: str, looks: Array, divergence: Array, kind: Kind = "line") -> Series:
     """Geometric mean over all but looks, [..., L], where nothing is zero."""
     runs = divergence.reshape(-1, len(looks))
     shown = (runs > 0).all(axis=0)
