@@ -11,7 +11,7 @@ from expunge.reporting.axes import number
 from expunge.reporting.scenario_plots import plot_file
 from expunge.reproduction.findings import Figure, Table
 from expunge.reproduction.registry import SCENARIOS
-from expunge.reproduction.results import Results
+from expunge.reproduction.results import Provenance, Results
 from expunge.reproduction.rules import Conclusion, Verdict
 
 _VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -126,11 +126,17 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
         lines += _table(table)
     lines += [
         f"*{own.originals} originals a data set, seed {own.seed}; declaration {made.declaration[:12]}, code"
-        f" {made.code[:13]}; {made.seconds:.0f} s on {machine}; {versions}; finished {made.finished}. All estimates:"
+        f" {_code(made)}; {made.seconds:.0f} s on {machine}; {versions}; finished {made.finished}. All estimates:"
         f" [{name}.json]({folder}/{name}.json).*",
         "",
     ]
     return lines
+
+
+def _code(made: Provenance) -> str:
+    """The revision, and those that had measured what it took up."""
+    earlier = [part[:13] or "unknown" for part in made.parts if part != made.code]
+    return made.code[:13] + (f", parts measured by {', '.join(earlier)}" if earlier else "")
 
 
 def _table(table: Table) -> list[str]:

@@ -102,6 +102,7 @@ def _provenance(results: Results) -> dict[str, object]:
         "originals": results.originals,
         "seed": results.seed,
         "code": own.code,
+        "parts measured by": ", ".join(own.parts),
         "declaration": own.declaration,
         "machine": ", ".join(f"{name} {value}" for name, value in own.machine.items()),
         "versions": ", ".join(f"{name} {value}" for name, value in own.versions.items()),

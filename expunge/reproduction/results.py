@@ -19,9 +19,13 @@ FORMAT = "expunge.reproduction/1"
 
 
 class Provenance(Numbers):
-    """Where numbers come from: code revision ("+": with changes), digest of the declaration, versions and machine."""
+    """Where numbers come from: code revision ("+": with changes), digest of the declaration, versions and machine.
+
+    parts: the revisions that measured, where a run took up parts of an earlier one. seconds: of all parts, whenever made.
+    """
 
     code: str
+    parts: tuple[str, ...] = ()
     declaration: str
     versions: Mapping[str, str]
     machine: Mapping[str, str | int]

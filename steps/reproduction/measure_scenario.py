@@ -22,10 +22,11 @@ def measure_scenario(config: ScenarioConfig, quick: bool) -> Annotated[Results, 
     place = current_project().state / "reproduce"
     with FileLock(current_project().lock(f"reproduce-{config.scenario}")):
         started = time.monotonic()
-        work = Work(place, config.scenario, config.measured(), announce)
+        work = Work(place, config.scenario, config.measured(), announce, code_revision())
         findings = measure(config, work)
         provenance = Provenance(
             code=code_revision(),
+            parts=tuple(sorted(work.made_by)),
             declaration=config.digest(),
             versions=versions(),
             machine=machine(),

@@ -184,6 +184,19 @@ def test_parts_are_made_once_and_the_time_they_took_is_kept(tmp_path: Path) -> N
     assert not (second.folder / "work").exists() and (second.folder / "part.npz").is_file()
 
 
+def test_a_part_says_which_code_made_it(tmp_path: Path) -> None:
+    def made_by(code: str, *parts: str) -> set[str]:
+        work = Work(tmp_path, "own", {}, code=code)
+        found = [work.get(part, lambda: {"x": np.array(1.0)}) for part in parts]
+        assert all(list(part) == ["x"] for part in found)
+        return work.made_by
+
+    assert made_by("old", "a") == {"old"}
+    assert made_by("new", "a", "b") == {"old", "new"} and made_by("newer", "b") == {"new"}
+    np.savez(Work(tmp_path, "own", {}).folder / "c.npz", x=1.0, **{"seconds taken": 1.0})
+    assert made_by("new", "c") == {""}, "made before revisions were kept"
+
+
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
     work = Work(tmp_path, "own", {})
     with pytest.raises(ZeroDivisionError):

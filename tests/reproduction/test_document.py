@@ -54,7 +54,13 @@ def _results(values: list[float], **more: Any) -> Results:
         words=("The slope was measured.",),
     )
     provenance = Provenance(
-        code="abc", declaration="0" * 64, versions={"torch": "2"}, machine=machine(), seconds=3.0, finished="2026-01-01"
+        code="abc",
+        parts=("abc", "old"),
+        declaration="0" * 64,
+        versions={"torch": "2"},
+        machine=machine(),
+        seconds=3.0,
+        finished="2026-01-01",
     )
     return make_results(config, more.get("quick", False), findings, provenance)
 
@@ -101,7 +107,7 @@ def test_page_and_document_say_the_same() -> None:
     assert "| [own](#own--only) | It is open | 0 of 1 | 0 of 1 | 1 of 1 |" in text
     assert "The size was chosen in a pilot." in page and "The size was chosen in a pilot." in text
     assert "a\\|b" in text and "](results/own-times-all.svg)" in text and "own-times-all.svg" in files
-    assert "abc" in text and "seed 0" in text and "torch 2" in text
+    assert "code abc, parts measured by old; " in text and "seed 0" in text and "torch 2" in text
     assert read_results(files["own.json"]) == results
     assert "Not run in full yet: predict-sgld" in text
     whole = document(dict.fromkeys((*SCENARIOS, "own"), results), "results")[""]
