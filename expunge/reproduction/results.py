@@ -21,7 +21,7 @@ FORMAT = "expunge.reproduction/1"
 class Provenance(Numbers):
     """Where numbers come from: code revision ("+": with changes), digest of the declaration, versions and machine.
 
-    parts: the revisions that measured, where a run took up parts of an earlier one. seconds: of all parts, whenever made.
+    parts: the revisions that measured, where a run took up parts of an earlier one. seconds: of all parts together.
     """
 
     code: str
