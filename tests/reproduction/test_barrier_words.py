@@ -45,7 +45,7 @@ def test_the_answer_tells_growth_from_none_and_names_the_gap_of_the_ends() -> No
         found = dataclasses.replace(found, arrays={**found.arrays, "ends": ends})
         made, _ = overall(*estimates(found), [found.world])
         rise, chord = answer(made, [found])
-        assert growth in rise and growth in chord and "unlearning lowers it by a tenth (takes 0.6" in chord
+        assert growth in rise and growth in chord and "unlearning lowers it by a tenth (a share taken of 0.6" in chord
         share = 0.5 / float(found.hard("before", "forget rise", "own seed").mean())
         assert f"is {share:.0%} of that height" in rise
 

@@ -36,7 +36,7 @@ def _judged(made: Made, measure: str) -> str:
     falls = {c: made[name] for c in WITH_CHANCE if (name := f"{EVERYWHERE}: fall of the {measure}, {c}") in made}
     told = [_by_reading(grows, LEAST_GROWTH, "{} with privacy loss (rank correlation {})", ("grows", "does not grow"))]
     if falls:
-        words = "unlearning {} it by a tenth (takes {} of it)"
+        words = "unlearning {} it by a tenth (a share taken of {})"
         told.append(_by_reading(falls, LEAST_FALL, words, ("lowers", "does not lower")))
     return "; ".join(told)
 
