@@ -39,7 +39,8 @@ def _markdown(results: Mapping[str, Results], folder: str) -> str:
         " scenario again: `expunge reproduce NAME`; one data set of it: `--only DATA`; against these numbers:"
         f" `--compare docs/{folder}/NAME.json`. Every conclusion follows a rule that stood in the YAML before"
         " the run: an estimate, its interval over originals (seeds), and the smallest effect that counts; p-values are"
-        " Holm-corrected. Supported: shown to be more than that; not supported: shown not to be; undecided: neither."
+        " Holm-corrected. Supported: shown beyond the smallest effect that counts; not supported: shown not to reach"
+        " it; undecided: neither."
         " What was not blind is said with each scenario. Intervals are 95 %. The paper: Sepahvand et al., ICML 2025,"
         " arXiv 2505.18786.",
         "",
@@ -71,7 +72,7 @@ def verdicts_by_topic(conclusions: Iterable[Conclusion], paper: bool) -> dict[st
     found: dict[str, list[Verdict]] = {}
     for own in conclusions:
         if own.paper == paper:
-            found.setdefault(own.topic, []).append(own.verdict)
+            found.setdefault(own.topic or own.claim, []).append(own.verdict)
     return found
 
 
@@ -82,8 +83,8 @@ def _anchor(title: str) -> str:
 
 def _not_run(results: Mapping[str, Results]) -> list[str]:
     """Which shipped scenarios have no results here, so that silence is not taken for an answer."""
-    missing = [name for name in SCENARIOS if name not in results]
-    return [f"**Not run in full yet: {', '.join(missing)}.** Nothing below speaks of them.", ""] if missing else []
+    missing = [name for name in SCENARIOS if name not in results or results[name].config.get("partial")]
+    return [f"**Not run in full yet: {', '.join(missing)}.**", ""] if missing else []
 
 
 def _conclusions(conclusions: Iterable[Conclusion]) -> list[str]:
@@ -100,11 +101,13 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
     made = own.provenance
     machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
     versions = ", ".join(f"{key} {value}" for key, value in made.versions.items())
-    quick = " **A quick run, too small for a claim.**" if own.quick else ""
+    notes = " **A quick run, too small for a claim.**" if own.quick else ""
+    if own.config.get("partial"):
+        notes += f" **Only {', '.join(own.config['worlds'])}: decides nothing.**"
     lines = [
         f"## {own.title}",
         "",
-        f"`expunge reproduce {name}{' --quick' if own.quick else ''}`: {own.question}{quick}",
+        f"`expunge reproduce {name}{' --quick' if own.quick else ''}`: {own.question}{notes}",
         "",
         *(line for words in own.findings.answer for line in (f"> {words}", ">")),
         "",

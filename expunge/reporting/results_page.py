@@ -33,6 +33,8 @@ KINDS: dict[str, Kind] = dict(zip(get_args(Verdict), ("good", "bad", "unsure"), 
 def results_page(results: Results) -> str:
     """One self-contained page."""
     quick = "A quick run: it shows that everything works, and is too small for a claim." if results.quick else ""
+    if results.config.get("partial"):
+        quick = f"{quick} Only {', '.join(results.config['worlds'])} of its data sets: it decides nothing.".strip()
     pilots = str(results.config.get("pilots") or "")
     return page(
         results.title,

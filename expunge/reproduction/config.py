@@ -66,7 +66,7 @@ class ScenarioConfig(Strict):
         measure: "package.module:function" of a scenario of your own; default: the one of this name that ships.
         worlds: data sets by name. options: sizes of the scenario's own, checked by its module.
         pilots: what was changed after pilots had been seen, so that a reader knows which rules were not written blind.
-        partial: some data sets of the declaration were left out, by `--only`.
+        partial: some data sets of the declaration were left out, by `--only` or `--set`.
         quick: what `--quick` changes, as dotted keys (`worlds.digits.training.steps: 100`); null removes a key.
     """
 
@@ -127,13 +127,15 @@ def load_scenario(
         raise UsageError(f"{path} holds no scenario.", "Start from one of configs/reproduce/.")
     if quick:
         raw = with_changes(raw, raw.get("quick") or {}, f"{path}: quick")
+    declared = list(raw.get("worlds") or {})
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {override!r} is not of the form key.path=value.")
         _set(raw, key.split("."), yaml.safe_load(value), f"--set {override!r}")
     _keep_only(raw, list(only), path)
-    _spread_rules(raw)
+    raw["partial"] = any(name not in (raw.get("worlds") or {}) for name in declared)
+    _spread_rules(raw, path)
     _look_in(raw, data_dir)
     try:
         return ScenarioConfig.model_validate(raw)
@@ -151,21 +153,30 @@ def _keep_only(raw: dict[str, Any], only: list[str], path: Path) -> None:
         if name not in worlds:
             raise NotFoundError(f"{path} has no data set {name!r}.", nearest(name, list(worlds)))
     dropped = [name for name in worlds if name not in only]
-    raw["partial"] = bool(dropped)
-    raw["worlds"] = {name: worlds[name] for name in only}
+    raw["worlds"] = {name: world for name, world in worlds.items() if name in only}
     rules = raw.get("rules") or []
     raw["rules"] = [r for r in rules if not any(str(r.get("contrast")).startswith(f"{name}: ") for name in dropped)]
 
 
-def _spread_rules(raw: dict[str, Any]) -> None:
-    """A rule of "{data}" becomes one of each data set."""
-    spread = []
-    for rule in raw.get("rules") or []:
-        worlds = raw.get("worlds") or {} if "{data}" in str(rule.get("contrast")) else [""]
-        spread += [
-            {key: value.replace("{data}", name) if isinstance(value, str) else value for key, value in rule.items()}
-            for name in worlds
-        ]
+def _spread_rules(raw: dict[str, Any], path: Path) -> None:
+    """A rule of "{data}" becomes one of each data set. What is no list of rules is left for the check that follows."""
+    rules, worlds = raw.get("rules"), raw.get("worlds") or {}
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        return
+    spread: list[dict[str, Any]] = []
+    for rule in rules:
+        if "{data}" in str(rule.get("contrast")):
+            spread += [
+                {key: value.replace("{data}", name) if isinstance(value, str) else value for key, value in rule.items()}
+                for name in worlds
+            ]
+        elif any("{data}" in str(value) for value in rule.values()):
+            raise UsageError(
+                f"{path}: the rule {rule.get('claim')!r} speaks of {{data}}, and its contrast does not.",
+                "Write {data} into the contrast, or name the data set.",
+            )
+        else:
+            spread.append(rule)
     raw["rules"] = spread
 
 

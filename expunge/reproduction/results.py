@@ -51,12 +51,22 @@ class Results(Numbers):
 
 def make_results(config: ScenarioConfig, quick: bool, findings: Findings, provenance: Provenance) -> Results:
     """Apply the rules and put everything on record."""
-    complete = not quick and config.originals >= FEWEST_ORIGINALS
     return Results(
         scenario=config.scenario, title=config.title, question=config.question, quick=quick,
         originals=config.originals, seed=config.seed, config=config.model_dump(mode="json"), findings=findings,
-        conclusions=conclude(config.rules, findings, complete), provenance=provenance,
+        conclusions=conclude(config.rules, findings, _incomplete(config, quick)), provenance=provenance,
     )  # fmt: skip
+
+
+def _incomplete(config: ScenarioConfig, quick: bool) -> str:
+    """Why a run decides nothing; empty for one that does."""
+    if quick:
+        return "a quick run is too small for a claim"
+    if config.originals < FEWEST_ORIGINALS:
+        return f"{config.originals} originals are too few for a claim, which takes {FEWEST_ORIGINALS}"
+    if config.partial:
+        return "the rules judge all data sets together, and some were left out"
+    return ""
 
 
 def machine() -> dict[str, str | int]:
@@ -77,6 +87,21 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def unlike(stated: Results, rerun: Results) -> list[str]:
+    """What was measured otherwise, seeds apart, so that the two cannot be compared: keys of the declaration."""
+    one, other = _measured(stated), _measured(rerun)
+    shared = [name for name in one["worlds"] if name in other["worlds"]]
+    found = [key for key in ("scenario", "measure", "originals", "options") if one[key] != other[key]]
+    return found + [f"worlds.{name}" for name in shared if one["worlds"][name] != other["worlds"][name]]
+
+
+def _measured(results: Results) -> dict[str, Any]:
+    found = ScenarioConfig.model_validate(results.config).measured()
+    for world in found["worlds"].values():
+        world["data"]["options"].pop("data_dir", None)
+    return found
+
+
 def comparable(stated: Results, rerun: Results) -> list[str]:
     """Estimates of `stated` that a rerun of these data sets can have: those over all data sets only where all ran."""
     worlds, again = set(stated.config["worlds"]), set(rerun.config["worlds"])
@@ -92,13 +117,15 @@ def disagreements(stated: Results, rerun: Results, level: float = LEVEL) -> list
     """Which estimates of a rerun differ from those stated by more than their intervals allow, one sentence each.
 
     Allowed is what the difference of two independent runs exceeds with a chance of `level` (t at few seeds); the same
-    seed gives the same numbers up to rounding.
+    seed gives the same numbers up to rounding. What is no longer estimable counts with the same seed alone: with
+    another, whether a set holds enough to be measured can change.
     """
     found = []
     for name in comparable(stated, rerun):
         old, new = stated.findings.estimates[name], rerun.findings.estimates.get(name)
         if new is None:
-            found.append(f"{name}: stated {old.value:.3g}, not estimated now")
+            if stated.seed == rerun.seed:
+                found.append(f"{name}: stated {old.value:.3g}, not estimated now")
             continue
         variance = old.standard_error**2 + new.standard_error**2
         quantile = float(student.isf(level / 2, max(1.0, min(old.degrees, new.degrees))))

@@ -45,27 +45,28 @@ class Conclusion(Numbers):
     than the minimum" and "the effect is larger"; one of them at or under half the level decides.
     """
 
-    topic: str
     claim: str
     contrast: str
     rule: str
     verdict: Verdict
     words: str
     paper: bool
+    topic: str = ""
     value: float | None = None
     interval: tuple[float, float] | None = None
     p_for: float | None = None
     p_against: float | None = None
 
 
-def conclude(rules: Sequence[Rule], findings: Findings, complete: bool = True) -> tuple[Conclusion, ...]:
+def conclude(rules: Sequence[Rule], findings: Findings, incomplete: str = "") -> tuple[Conclusion, ...]:
     """Each rule's conclusion, in order.
 
     supported: the effect is shown to exceed the minimum. not supported: it is shown not to. undecided: the interval
     holds the minimum, or there is no estimate. Either error has a chance of at most the level over a whole family.
 
     Args:
-        complete: False for a `--quick` run, which is too small for a claim: all is undecided, the numbers stand.
+        incomplete: why this run decides nothing, such as "a quick run is too small for a claim": all is undecided then,
+            and the numbers stand.
 
     Raises:
         UsageError: a contrast that the scenario neither estimates nor says it could not.
@@ -77,7 +78,7 @@ def conclude(rules: Sequence[Rule], findings: Findings, complete: bool = True) -
                 f"A rule asks for {rule.contrast!r}, which is not measured.", nearest(rule.contrast, known)
             )
     p_for, p_against = _corrected(rules, findings, "for"), _corrected(rules, findings, "against")
-    return tuple(_conclusion(rule, findings, p_for[k], p_against[k], complete) for k, rule in enumerate(rules))
+    return tuple(_conclusion(rule, findings, p_for[k], p_against[k], incomplete) for k, rule in enumerate(rules))
 
 
 def _corrected(rules: Sequence[Rule], findings: Findings, side: str) -> list[float]:
@@ -100,7 +101,7 @@ def _p(rule: Rule, estimate: Estimate | None, side: str) -> float:
     return estimate.p_above(rule.minimum) if above else estimate.p_below(rule.minimum)
 
 
-def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, complete: bool) -> Conclusion:
+def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, incomplete: str) -> Conclusion:
     more = "more" if rule.direction == "above" else "less"
     text = f"{rule.contrast} is {more} than {rule.minimum:g}, at level {rule.level:g} with Holm's correction"
     estimate, topic = findings.estimates.get(rule.contrast), rule.topic or rule.claim
@@ -111,9 +112,9 @@ def _conclusion(rule: Rule, findings: Findings, p_for: float, p_against: float, 
             words=f"undecided: not estimable here, {why}",
         )  # fmt: skip
     number = f"{estimate.told(unit=True)} over {estimate.seeds} seeds"
-    if not complete:
+    if incomplete:
         verdict: Verdict = "undecided"
-        words = f"undecided: a quick run is too small for a claim; {number}"
+        words = f"undecided: {incomplete}; {number}"
     elif p_for <= rule.level / 2:
         verdict, words = "supported", f"supported: {number}, {more} than {rule.minimum:g}"
     elif p_against <= rule.level / 2:

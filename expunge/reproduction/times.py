@@ -74,7 +74,8 @@ class Energies:
     Every run has oracles of its own, so that products of displacements of DIFFERENT runs have the energy of METHOD
     section 7 for mean, without any noise to subtract: each figure is a sum over pairs of runs. Records are weighed by
     one over the variance of these runs' oracles, at least `floor` [m]; without a run its oracles do not weigh either,
-    so that an interval over runs holds the noise of the weights.
+    so that an interval over runs holds the noise of the weights, the floor's apart. The same oracles stand in the
+    displacements and in the weights, which for five oracles in all biases a null's energy by +.09, for 16 by +.01.
     """
 
     unlearned: Array
@@ -89,7 +90,7 @@ class Energies:
         return found
 
     def energies(self, runs: Index) -> Array:
-        """Each record's part of S_o of these runs, [m]; unbiased, so it may be below 0."""
+        """Each record's part of S_o of these runs, [m]; a mean over pairs, so it may be below 0."""
         return self.weights(runs) * _over_pairs(self.original[runs], self.original[runs])
 
     def energy(self, runs: Index) -> float:
@@ -106,7 +107,7 @@ class Energies:
         return found.interval(0.9)[0] > LEAST_ENERGY
 
     def cross(self, runs: Index) -> Array:
-        """C/m at each look, [L]: S_o/m untouched, 0 forgotten. Unbiased, and defined where nothing was remembered."""
+        """C/m at each look, [L]: S_o/m untouched, 0 forgotten. Defined where nothing was remembered, too."""
         found: Array = _over_pairs(self.unlearned[runs], self.original[runs][:, None, :]) @ self.weights(runs)
         return found / self.oracles.shape[-1]
 

@@ -108,7 +108,7 @@ def test_the_quick_form_runs_and_goes_on_from_its_parts(tmp_path: Path) -> None:
     assert told[-1][0] == told[-1][1]
     done = len(told)
     assert run() == found and len(told) == done
-    conclusions = conclude(config.rules, found, complete=False)
+    conclusions = conclude(config.rules, found, incomplete="a quick run")
     assert {one.verdict for one in conclusions} == {"undecided"}
     assert {figure.name for figure in found.figures} == {
         "adaptive-digits", "adaptive-differences-digits", "adaptive-plans-digits"

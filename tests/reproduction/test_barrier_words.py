@@ -43,11 +43,19 @@ def test_the_answer_tells_growth_from_none_and_names_the_gap_of_the_ends() -> No
         forget = ends[..., GROUPS.index("forget")]
         forget[..., ENDS.index("original")], forget[..., ENDS.index("oracle")] = 0.0, 1.0
         found = dataclasses.replace(found, arrays={**found.arrays, "ends": ends})
-        made, _ = overall(*estimates(found), [found.world])
-        rise, chord = answer(made, [found])
-        assert growth in rise and growth in chord and "unlearning lowers it by a tenth (a share taken of 0.6" in chord
+        own, reasons = estimates(found)
+        made, missing = overall(own, reasons, [found.world])
+        rise, chord = answer(made, {**reasons, **missing}, [found])
+        assert growth in rise and growth in chord and "unlearning lowers it (by 0.6" in chord
         share = 0.5 / float(found.hard("before", "forget rise", "own seed").mean())
         assert f"is {share:.0%} of that height" in rise
+
+
+def test_the_answer_says_where_no_fall_can_be_judged() -> None:
+    flat = dataclasses.replace(heights(np.zeros((ORIGINALS, SETS + NULLS)), noise(1)), world="flat")
+    own, reasons = estimates(flat)
+    made, missing = overall(own, reasons, ["flat"])
+    assert "unlearning cannot be judged (own seed" in answer(made, {**reasons, **missing}, [flat])[1]
 
 
 def test_words_say_which_data_sets_a_mean_is_without() -> None:

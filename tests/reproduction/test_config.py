@@ -56,6 +56,13 @@ def test_a_rule_of_every_data_set_becomes_one_of_each(tmp_path: Path) -> None:
     assert [rule.contrast for rule in spread] == ["one: x", "two: x", "both"]
     assert spread[1].claim == "two grows" and spread[1].family == "two alone" and spread[1].minimum == 0.5
     assert [rule.contrast for rule in load_scenario(path, only=["two"]).rules] == ["two: x", "both"]
+    for rules, words in (
+        ([{"claim": "{data}", "contrast": "both"}], "its contrast does not"), ("abc", "rules"), (["abc"], r"rules\.0"),
+        (None, "rules"),
+    ):  # fmt: skip
+        path.write_text(yaml.safe_dump({**DECLARED, "rules": rules}))
+        with pytest.raises(UsageError, match=words):
+            load_scenario(path)
 
 
 def test_quick_overrides_and_only(declared: Path) -> None:
@@ -65,6 +72,9 @@ def test_quick_overrides_and_only(declared: Path) -> None:
     assert list(quick.worlds) == ["one"] and quick.worlds["one"].training.steps == 5 and quick.rules == ()
     assert quick.worlds["one"].training.learning_rate == 0.1
     only = load_scenario(declared, only=["two"])
+    assert only.partial and not full.partial and not load_scenario(declared, only=["two", "one"]).partial
+    assert list(load_scenario(declared, only=["two", "one"]).worlds) == ["one", "two"], "as declared: parts go by it"
+    assert load_scenario(declared, overrides=["worlds.two=null"]).partial and not quick.partial
     assert list(only.worlds) == ["two"] and [rule.contrast for rule in only.rules] == ["two: x", "both"]
     assert full.digest() != quick.digest() != only.digest()
 

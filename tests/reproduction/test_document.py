@@ -15,7 +15,7 @@ from expunge.reporting.scenario_plots import plot_file, scenario_plot
 from expunge.reproduction.config import ScenarioConfig
 from expunge.reproduction.findings import Figure, Findings, Series, Table, over_seeds
 from expunge.reproduction.registry import SCENARIOS
-from expunge.reproduction.results import Provenance, Results, comparable, disagreements, machine, make_results
+from expunge.reproduction.results import Provenance, Results, comparable, disagreements, machine, make_results, unlike
 
 POINTS = Series(
     name="sets <b>", x=(1.0, 10.0, 1000.0), y=(0.2, 0.5, 0.9), low=(0.1, -math.inf, 0.8), high=(0.3, math.inf, 1.0),
@@ -39,7 +39,7 @@ def _results(values: list[float], **more: Any) -> Results:
                     },
                 }
             },
-            "pilots": "The size was chosen in a pilot.",
+            "partial": more.get("partial", False), "pilots": "The size was chosen in a pilot.",
             "rules": [
                 {"claim": "It does", "contrast": "digits: slope", "topic": "Slopes"},
                 {"claim": "It is open", "contrast": "digits: other", "paper": False},
@@ -121,6 +121,24 @@ def test_a_quick_run_says_so_everywhere() -> None:
     assert {c.verdict for c in results.conclusions} == {"undecided"}
     few = _results([1.0, 1.1, 0.9])
     assert {c.verdict for c in few.conclusions} == {"undecided"}
+    assert "3 originals are too few" in few.conclusions[0].words
+    part = _results([1.0, 1.1, 0.9, 1.05, 0.95], partial=True)
+    assert {c.verdict for c in part.conclusions} == {"undecided"} and "decides nothing" in results_page(part)
+    text = document(dict.fromkeys(SCENARIOS, part), "r")[""]
+    assert "Not run in full yet: predict-sgld" in text and "**Only digits: decides nothing.**" in text
+
+
+def test_only_like_runs_are_compared() -> None:
+    one = _results([1.0, 1.1, 0.9, 1.05, 0.95])
+    assert unlike(one, one.model_copy(update={"seed": 9, "config": {**one.config, "seed": 9}})) == []
+    more = {**one.config, "options": {"looks": 3}, "originals": 4}
+    assert unlike(one, one.model_copy(update={"config": more})) == ["originals", "options"]
+    elsewhere = {**one.config["worlds"]["digits"], "data": {**one.config["worlds"]["digits"]["data"]}}
+    elsewhere["data"]["options"] = {"data_dir": "there", "download": True}
+    assert unlike(one, one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})) == []
+    elsewhere["data"]["options"] = {"limit": 9}
+    moved = one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})
+    assert unlike(one, moved) == ["worlds.digits"]
 
 
 def test_infinite_intervals_survive_the_file() -> None:
@@ -154,3 +172,4 @@ def test_a_rerun_of_one_data_set_is_compared_on_that_alone() -> None:
     assert disagreements(whole, part) == []
     nothing = part.model_copy(update={"findings": Findings(estimates={})})
     assert disagreements(whole, nothing) == ["digits: slope: stated 1, not estimated now"]
+    assert disagreements(whole, nothing.model_copy(update={"seed": 1})) == [], "with another seed that can happen"

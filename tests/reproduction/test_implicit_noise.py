@@ -81,7 +81,7 @@ def _measure(config: ScenarioConfig, folder: Path) -> tuple[Findings, list[str]]
 def test_the_quick_form_measures_all_that_the_rules_ask_for(tmp_path: Path) -> None:
     config = load_scenario(DECLARATION, quick=True)
     found, said = _measure(config, tmp_path)
-    assert {verdict.verdict for verdict in conclude(config.rules, found, complete=False)} == {"undecided"}
+    assert {verdict.verdict for verdict in conclude(config.rules, found, incomplete="a quick run")} == {"undecided"}
     for world in config.worlds:
         assert found.estimates[f"{world}: repeats that differ"].value == 0  # the null
         assert "s is 0" in found.not_estimable[f"{world}: same again: log10 s over the run"]

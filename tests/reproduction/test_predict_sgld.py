@@ -149,11 +149,11 @@ def test_words_and_answer_follow_the_numbers(lawful: Forgetting, lawful_estimate
     assert "20 sets of 20 records" in told and "per e-fold of loss" in told and "their labels" in told
     pooled = over_worlds([lawful], ["noise"], [lawful_estimates])
     predicts, law = answer([lawful], {**lawful_estimates.estimates, **pooled.estimates}, ["noise"])
-    assert "in 1: made, noise 0.9" in predicts and "above the constant law's" in law
+    assert "exceeds 0.5 in 1 (" in predicts and "made, noise 0.9" in predicts and "(above 0: better): constant" in law
     name = prefix("made", "noise") + correlation_name("gap")
     low = lawful_estimates.estimates[name].model_copy(update={"value": 0.2})
-    assert "in 0: made, noise 0.20" in answer([lawful], {name: low}, [])[0]
-    assert "not estimable for made, noise" in answer([lawful], {}, [])[0]
+    assert "in 0 (" in (told := answer([lawful], {name: low}, [])[0]) and "made, noise 0.20" in told
+    assert "none is estimable; not estimable for made, noise." in answer([lawful], {}, [])[0]
 
 
 @pytest.mark.parametrize("name", ["predict-sgld", "predict-sgld-cifar10", "predict-sgld-svhn"])
@@ -193,7 +193,7 @@ def test_quick_form(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     work = Work(tmp_path, config.scenario, {"config": config.digest()}, lambda *report: told.append(report))
     findings = measure(config, work)
-    conclusions = conclude(config.rules, findings, complete=False)
+    conclusions = conclude(config.rules, findings, incomplete="a quick run")
     assert {one.verdict for one in conclusions} == {"undecided"}
     assert told[-1][1] == told[-1][2] and findings.words and findings.figures
     again = measure(config, Work(tmp_path, config.scenario, {"config": config.digest()}, None))

@@ -93,12 +93,17 @@ def test_the_document_and_a_comparison(house: Any, tmp_path: Path) -> None:
     assert "**supported**" in file.read_text() and "results/own-losses.svg" in file.read_text()
     stated = tmp_path / "results" / "own.json"
     assert "All 1 estimates agree" in house.run("reproduce", "own", "--compare", stated).err
-    assert "agree" in house.run("reproduce", "own", "--set", "seed=5", "--compare", stated).err
+    other = house.run("reproduce", "own", "--set", "seed=5", "--compare", stated)
+    assert "With another seed 0 of 1 estimates lie outside" in other.err
+    unlike = house.run("reproduce", "own", "--set", "worlds.digits.training.steps=21", "--compare", stated, code=2)
+    assert "worlds.digits differ" in unlike.err and "like with like" in unlike.err
     changed = json.loads(stated.read_text())
     changed["findings"]["estimates"]["digits: loss"]["value"] += 100
     stated.write_text(json.dumps(changed))
     refused = house.run("reproduce", "own", "--compare", stated, code=1)
     assert "1 of 1 estimates differ" in refused.err and "digits: loss" in refused.err
+    other = house.run("reproduce", "own", "--set", "seed=5", "--compare", stated, code=1)
+    assert "1 of 1 estimates lie outside" in other.err and "not chance alone" in other.err
 
 
 def test_a_quick_run_is_not_put_into_the_document(house: Any, tmp_path: Path) -> None:
@@ -117,11 +122,13 @@ def test_a_part_is_not_put_into_the_document_in_place_of_the_whole(house: Any, t
     declared.with_name("two.yaml").write_text(yaml.safe_dump(two))
     house.run("reproduce", "two", "--only", "digits")
     house.run("reproduce", "--write", tmp_path / "r.md")
-    assert "1 data sets" in (tmp_path / "r.md").read_text()
+    part = (tmp_path / "r.md").read_text()
+    assert "1 data sets" in part and "**Only digits: decides nothing.**" in part
+    assert "some were left out" in house.run("reproduce", "two", "--only", "digits").words
     house.run("reproduce", "two")
     house.run("reproduce", "two", "--only", "digits")
     house.run("reproduce", "--write", tmp_path / "r.md")
-    assert "2 data sets" in (tmp_path / "r.md").read_text()
+    assert "2 data sets" in (whole := (tmp_path / "r.md").read_text()) and "decides nothing" not in whole
 
 
 @pytest.mark.parametrize(

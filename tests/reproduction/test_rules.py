@@ -88,7 +88,7 @@ def test_without_an_effect_a_family_is_seldom_wrong() -> None:
 def test_a_quick_run_claims_nothing_and_a_missing_number_says_why() -> None:
     rules = [Rule(claim="c", contrast="x"), Rule(claim="d", contrast="y")]
     findings = Findings(estimates={"x": over_seeds([1, 1.1, 0.9])}, not_estimable={"y": "four of ten were censored"})
-    first, second = conclude(rules, findings, complete=False)
+    first, second = conclude(rules, findings, incomplete="a quick run")
     assert first.verdict == second.verdict == "undecided" and "quick" in first.words and first.value is not None
     assert "four of ten were censored" in second.words
     assert conclude(rules, findings)[0].verdict == "supported"

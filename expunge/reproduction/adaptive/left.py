@@ -19,8 +19,6 @@ from expunge.unlearning.pilots import left
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-# Below this lower bound of the energy S_o/m nothing is divided by it (METHOD section 7).
-LEAST_ENERGY = 0.05
 
 
 def all_sets(unlearned: Array, oracles: Array, trained: Array) -> Energies:
@@ -56,7 +54,7 @@ class Left:
     @property
     def measurable(self) -> bool:
         """Whether shares of that energy mean anything (METHOD section 7)."""
-        return self.energy.interval()[0] > LEAST_ENERGY
+        return self.found.measurable
 
     def of(self, arm: str, runs: Index) -> float:
         """The larger of |influence| and excess with these originals: 0 forgotten, 1 untouched."""

@@ -8,10 +8,11 @@ import numpy as np
 
 from expunge.reproduction.adaptive import arms as names
 from expunge.reproduction.adaptive.arms import at, methods
-from expunge.reproduction.adaptive.left import LEAST_ENERGY, Left
+from expunge.reproduction.adaptive.left import Left
 from expunge.reproduction.adaptive.measured import Measured
 from expunge.reproduction.adaptive.words import MATCHED, MEAN, WITHOUT, answer, contrast, sentences
 from expunge.reproduction.findings import Cell, Estimate, Figure, Findings, Kind, Series, Table
+from expunge.reproduction.times import LEAST_ENERGY
 from expunge.unlearning.pilots import MEASURABLE_ENERGY
 
 # (one arm, less the other): what the question and its controls ask for, in this order.
@@ -45,7 +46,7 @@ def _estimates(found: Measured) -> tuple[dict[str, Estimate], dict[str, str]]:
 
     def add(key: str, left: Left, arms: Sequence[str], others: Sequence[str] | None) -> None:
         if not left.measurable:
-            low = left.energy.interval()[0]
+            low = left.energy.interval(0.9)[0]
             missing[f"{name}: {key}"] = (
                 f"the originals held too little of these sets (lower bound of S_o/m {low:.2g}, needed {LEAST_ENERGY:g})"
             )

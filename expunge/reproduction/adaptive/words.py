@@ -121,12 +121,13 @@ def _carried_by(found: Measured, estimates: Estimates) -> str:
 
 def _null(found: Measured, estimates: Estimates, missing: Mapping[str, str]) -> str:
     name = found.world.name
-    key = f"{name}: {contrast(names.ALLOCATION, names.BEST, where=MATCHED)}"
-    matched = (
-        f"too little was remembered to compare ({missing[key]})"
-        if key in missing
-        else f"the allocation's difference to the best fixed method was {estimates[key].told('.2f')}"
-    )
+    keys = {arm: f"{name}: {contrast(arm, names.BEST, where=MATCHED)}" for arm in (names.PLANNER, names.ALLOCATION)}
+    without = [missing[key] for key in keys.values() if key in missing]
+    if without:
+        matched = f"too little was remembered to compare ({without[0]})"
+    else:
+        told = _and([f"{estimates[key].told('.2f')} for the {arm}" for arm, key in keys.items()])
+        matched = f"the difference to the best fixed method was {told}"
     retrained, untouched = (
         estimates[f"{name}: left by {arm}"].told(".2f") for arm in (names.RETRAINED, names.ORIGINAL)
     )

@@ -42,7 +42,7 @@ def measure(config: ScenarioConfig, work: Work) -> Findings:
             "estimates": {**whole.estimates, **made},
             "not_estimable": reasons,
             "figures": (*whole.figures, alignment_figure(heights)),
-            "answer": answer(made, heights),
+            "answer": answer(made, reasons, heights),
             "words": (overall_words(made, reasons, names), *whole.words),
         }
     )

@@ -16,45 +16,59 @@ from expunge.reproduction.findings import Estimate
 LEAST_GROWTH, LEAST_FALL = 0.5, 0.1
 
 
-def answer(made: Made, heights: Sequence[Heights]) -> tuple[str, ...]:
+def answer(made: Made, reasons: Mapping[str, str], heights: Sequence[Heights]) -> tuple[str, ...]:
     """What came out for either thing that is called a barrier, over all data sets."""
-    shares = [_gap_share(found) for found in heights]
-    low, high = min(shares), max(shares)
-    share = f"{low:.0%} to {high:.0%}" if f"{low:.0%}" != f"{high:.0%}" else f"{low:.0%}"
+    worlds = [found.world for found in heights]
+    rise, chord = (_judged(made, reasons, measure, worlds) for measure in ("forget rise", "retain barrier"))
     return (
-        f"The rise of the forget loss above the mean of the two ends {_judged(made, 'forget rise')}. Half the"
-        f" difference of the ends is {share} of that height (hardest sets, own seed, by data set): where it is all of"
-        " it, the line says that the original knows the records and the oracle does not, and nothing of what lies"
-        " between.",
-        f"The barrier above the chord, on the retain loss, whose ends are alike, {_judged(made, 'retain barrier')}.",
+        f"The rise of the forget loss above the mean of the two ends {rise}. {_gap_shares(heights)}".strip(),
+        f"The barrier above the chord, on the retain loss, whose ends are alike, {chord}.",
     )
 
 
-def _judged(made: Made, measure: str) -> str:
+def _judged(made: Made, reasons: Mapping[str, str], measure: str, worlds: Sequence[str]) -> str:
     """Growth and fall over all data sets, in both couplings that have a chance to compare with."""
     grows = {c: made[f"{EVERYWHERE}: growth of the {measure}, {c}"] for c in WITH_CHANCE}
-    falls = {c: made[name] for c in WITH_CHANCE if (name := f"{EVERYWHERE}: fall of the {measure}, {c}") in made}
-    told = [_by_reading(grows, LEAST_GROWTH, "{} with privacy loss (rank correlation {})", ("grows", "does not grow"))]
-    if falls:
-        words = "unlearning {} it by a tenth (a share taken of {})"
-        told.append(_by_reading(falls, LEAST_FALL, words, ("lowers", "does not lower")))
-    return "; ".join(told)
+    growth = "; ".join(
+        f"{_reading(own, LEAST_GROWTH, 'grow', 'grows')} with privacy loss (rank correlation {own.told('.2g')}, {c})"
+        for c, own in grows.items()
+    )
+    told = []
+    for c in WITH_CHANCE:
+        fall = made.get(f"{EVERYWHERE}: fall of the {measure}, {c}")
+        if fall is None:
+            told.append(f"unlearning cannot be judged ({c}: {reasons[f'{EVERYWHERE}: fall of the {measure}, {c}']})")
+            continue
+        without = [world for world in worlds if f"{world}: fall of the {measure}, {c}" in reasons]
+        told.append(
+            f"unlearning {_reading(fall, LEAST_FALL, 'lower', 'lowers')} it (by {fall.told('.2g')} of its height, {c}"
+            + (f", without {' and '.join(without)}, where none is shown before)" if without else ")")
+        )
+    return f"{growth}; {'; '.join(told)}"
 
 
-def _by_reading(each: Mapping[str, Estimate], least: float, words: str, verbs: tuple[str, str]) -> str:
-    """Couplings of which the same is to be said together."""
-    more, less = verbs
-    found: dict[str, list[str]] = {}
-    for coupling, own in each.items():
-        low, high = own.interval()
-        verb = more if low > least else less if high < least else f"may or may not {more[:-1]}"
-        found.setdefault(verb, []).append(f"{own.told('.2g')}, {coupling}")
-    return " and ".join(words.format(verb, "; ".join(numbers)) for verb, numbers in found.items())
+def _reading(estimate: Estimate, least: float, verb: str, verbs: str) -> str:
+    """By the interval alone: by at least what counts, by less than that, or not told."""
+    low, high = estimate.interval()
+    if low > least:
+        return verbs
+    if high >= least:
+        return f"may or may not {verb}"
+    return f"{verbs} by less than counts ({least:g})" if low > 0 else f"does not {verb}"
 
 
-def _gap_share(found: Heights) -> float:
-    """Half the difference of the ends' forget losses over the rise, hardest sets, own seed."""
-    return _gap(found) / float(found.hard("before", "forget rise", "own seed").mean())
+def _gap_shares(heights: Sequence[Heights]) -> str:
+    """How much of the rise is half the difference of the ends' forget losses, hardest sets, own seed."""
+    rises = [float(found.hard("before", "forget rise", "own seed").mean()) for found in heights]
+    shares = sorted(_gap(found) / rise for found, rise in zip(heights, rises, strict=True) if rise > 0)
+    if not shares:
+        return ""
+    ends = dict.fromkeys((f"{shares[0]:.0%}", f"{shares[-1]:.0%}"))
+    return (
+        f"Half the difference of the ends is {' to '.join(ends)} of that height"
+        " (hardest sets, own seed, by data set): where it is all of it, the line says that the original knows the"
+        " records and the oracle does not, and nothing of what lies between."
+    )
 
 
 def _gap(found: Heights) -> float:

@@ -171,9 +171,9 @@ def _reading(estimate: Estimate | None) -> str:
         return "too few originals for a claim"
     low, high = estimate.interval()
     if low > LEAST:
-        return f"the set-level loss predicts better by more than {LEAST:g}"
+        return f"the set-level loss predicts better, its interval above {LEAST:g}"
     if high < -LEAST:
-        return f"the mean predicts better by more than {LEAST:g}"
+        return f"the mean predicts better, its interval above {LEAST:g}"
     if low > -LEAST and high < LEAST:
         return f"they differ by less than {LEAST:g}"
     if high < LEAST:
@@ -202,6 +202,8 @@ def _changes(worlds: Sequence[Measured], found: Mapping[str, Estimate]) -> str:
             f" change that leaving out a kind makes (over kinds {min(values):.2f} to {max(values):.2f}); by what is"
             f" left after fine-tuning it is {_told(later)}; other pairs of predictors: {', '.join(others)}"
         )
+    if not parts:
+        return "What would change the answer: more originals; no difference is estimable here."
     return (
         "What would change the answer: other groups than these (the intervals hold them fixed), and what is called"
         f" difficulty. {'. '.join(parts)}."

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from expunge.reproduction.implicit_noise.arithmetic import Kind
 from expunge.reproduction.implicit_noise.estimates import JUDGED, OVER_A_RECORD, Found, Measured
 
@@ -167,14 +165,15 @@ def answer(measured: Measured, found: Found, nats: Sequence[float]) -> str:
     if not differ:
         text += " And plain SGD with its settings known leaves nothing to chance, so no loss is bounded at any size."
     text += _further_than_a_record(measured, found)
-    text += " What would change it: differences that a repeat does not reproduce, spread evenly over the weights, and"
-    text += " larger by the gap."
+    short = any(gap.interval()[0] > 0 for gap in gaps.values())
+    text += " What would change it: differences that a repeat does not reproduce, spread evenly over the weights"
+    text += ", and larger by the gap." if short else "."
     if coin is not None and coin.interval()[0] > 0:
         text += (
             " Rounding by coin does not repeat itself, but its size depends on the weights, and it is short of the need"
             f" too, by {coin.told()} decades."
         )
-    if not torch.cuda.is_available():
+    if not measured.of_kind("gpu"):
         text += " GPUs, whose sums may differ from run to run, were not measured."
     return text
 

@@ -41,9 +41,9 @@ def _predicts(found: Sequence[Forgetting], estimates: Mapping[str, Estimate]) ->
     listed = "; ".join(f"{name} {own.told('.2f')}" for name, own in told.items())
     without = [name for name in by_regime if name not in told]
     return (
-        f"Of {len(by_regime)} pairs of a data set and a noise, privacy loss is shown to predict time to unlearn (rank"
-        f" correlation above {LEAST:g}, each interval alone) in {len(shown)}: {listed}"
-        + (f"; not estimable for {', '.join(without)}." if without else ".")
+        f"Rank correlation of privacy loss and time to unlearn in {len(by_regime)} pairs of a data set and a noise; by"
+        f" its interval alone it exceeds {LEAST:g} in {len(shown)} (verdicts are corrected for their number):"
+        f" {listed or 'none is estimable'}" + (f"; not estimable for {', '.join(without)}." if without else ".")
     )
 
 
@@ -54,12 +54,12 @@ def _law(estimates: Mapping[str, Estimate], regime: str) -> str:
         if (own := estimates.get(begin + correlation_name(measure))) is not None
     ]  # fmt: skip
     laws = [
-        f"{own.told('.2g', unit=True)} above the {rival} law's" for rival in RIVALS
+        f"{rival} {own.told('.2g', unit=True)}" for rival in RIVALS
         if (own := estimates.get(begin + score_name(rival, "gap"))) is not None
     ]  # fmt: skip
     return (
-        f"{regime}, mean over the data sets: in the paper's own measure the rank correlation is"
-        f" {', '.join(band) or 'not estimable'}. The logarithmic law's score on sets left out is"
+        f"{regime}, mean over the data sets, in the paper's own measure: {', '.join(band) or 'not estimable'}. The"
+        " logarithmic law's score on sets left out, less another law's (above 0: better):"
         f" {', '.join(laws) or 'not estimable'}."
     )
 
@@ -98,7 +98,7 @@ def words(own: Forgetting, part: Findings, seed: int) -> str:
             if (name := begin + score_name(rival, "gap")) in part.estimates
         ]
         text += f" The logarithmic law adds {slope.told(unit=True)} per e-fold of loss;"
-        text += f" its log score is {', '.join(against)}."
+        text += f" its log score is {', '.join(against)}." if against else " its log score is not estimable."
     half = own.steps("half", numbers, own.everyone)
     holds = np.flatnonzero([own.energies[k].measurable for k in numbers])
     if len(holds) >= 2:
