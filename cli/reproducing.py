@@ -159,8 +159,8 @@ def _compare(stated: Results, found: Results) -> None:
         return
     gone = [name for name in comparable(stated, found) if name not in found.findings.estimates]
     words = (
-        f"With another seed {len(apart)} of {count} estimates lie outside of their own 95 % limits, of which one in"
-        f" twenty is to be expected, and {len(gone)} can no longer be estimated{examples}."
+        f"With another seed, which also deals the records out anew, {len(apart)} of {count} estimates lie outside of"
+        f" their own 95 % limits (one in twenty is to be expected), and {len(gone)} can no longer be estimated{examples}."
     )
     if len(apart) > MOST_APART * count:
         raise ExpungeError(words, f"More than {MOST_APART:.0%} of them: that is not chance alone.")

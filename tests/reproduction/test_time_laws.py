@@ -106,10 +106,22 @@ def test_when_no_law_can_be_fitted() -> None:
     late = np.where(np.arange(20) < 13, 300.0 + np.arange(20), 900.0)
     assert "35% of the sets" in why_not(observed(loss, late))
     early = np.where(np.arange(20) < 16, -1.0, 300.0 + np.arange(20))
-    assert "only 4 sets took any time" in why_not(observed(loss, early))
+    assert "only 4 sets took a time of their own" in why_not(observed(loss, early))
     with pytest.raises(UsageError, match="Fewer than two different times"):
         fit_law("constant", observed(loss, np.full(20, -1.0)))
     with pytest.raises(UsageError, match="no law 'cubic'"):
         fit_law("cubic", drawn("constant"))
     with pytest.raises(UsageError, match="above 0"):
         fit_law("linear", observed(np.zeros(20), late))
+
+
+def test_sets_whose_runs_took_none_of_the_time_or_all_of_it_have_no_law() -> None:
+    """Their means differ, and no run's time was seen."""
+    group = np.repeat(np.arange(16), 8)
+    late = np.array([run < count for count in (*range(1, 7), *[0] * 10) for run in range(8)])
+    times = observed(np.exp(np.linspace(1, 5, 16))[group], np.where(late, CAP + 1.0, -1.0), group)
+    assert "only 0 sets took a time of their own" in why_not(times)
+    some = np.where(np.arange(128) % 16 == 15, 50.0 + group, np.where(late, CAP + 1.0, -1.0))
+    assert why_not(seen := observed(times.loss, some, group)) == ""
+    assert all(np.isfinite(values).all() for values in held_out_scores(seen).values())
+    assert "privacy loss is 0" in why_not(observed(np.zeros(128), some, group))

@@ -96,11 +96,14 @@ def why_not(observed: Observed) -> str:
     """Why no law can be fitted to these times, in words; empty where one can. Sets count, not runs."""
     groups = np.unique(observed.group)
     share = float(np.mean([observed.censored[observed.group == g].mean() for g in groups]))
-    known = len({float(s) for g in groups for s in [observed.steps[observed.group == g].mean()] if s > 0})
+    sets = [observed.of((observed.group == g) & observed.known) for g in groups]
+    known = len({float(own.steps.mean()) for own in sets if len(own.steps)})
     if share > MOST_CENSORED:
         return f"{share:.0%} of the sets were not forgotten by the cap, more than {MOST_CENSORED:.0%}"
     if known < FEWEST_KNOWN:
-        return f"only {known} sets took any time to forget, fewer than {FEWEST_KNOWN}"
+        return f"only {known} sets took a time of their own between none and the cap, fewer than {FEWEST_KNOWN}"
+    if not (observed.loss > 0).all():
+        return "some set's privacy loss is 0"
     return ""
 
 
