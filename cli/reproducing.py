@@ -160,7 +160,8 @@ def _compare(stated: Results, found: Results) -> None:
     gone = [name for name in comparable(stated, found) if name not in found.findings.estimates]
     words = (
         f"With another seed, which also deals the records out anew, {len(apart)} of {count} estimates lie outside of"
-        f" their own 95 % limits (one in twenty is to be expected), and {len(gone)} can no longer be estimated{examples}."
+        f" their own 95 % limits (one in twenty is to be expected), and {len(gone)} can no longer be"
+        f" estimated{examples}."
     )
     if len(apart) > MOST_APART * count:
         raise ExpungeError(words, f"More than {MOST_APART:.0%} of them: that is not chance alone.")
