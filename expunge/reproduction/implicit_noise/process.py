@@ -18,6 +18,7 @@ import numpy as np
 
 import expunge
 from expunge.errors import ExpungeError
+from expunge.functions import project_root, set_project_root
 from expunge.reproduction.config import WorldConfig
 from expunge.reproduction.implicit_noise.arithmetic import arithmetics, threads
 from expunge.reproduction.implicit_noise.runs import Steps, measure_ways, plain_steps
@@ -46,11 +47,13 @@ def measure_elsewhere(asked: Sequence[Asked], environment: Mapping[str, str], fo
         ExpungeError: the process failed; its last line says why.
     """
     request, result = folder / "request.json", folder / "result.npz"
-    request.write_text(json.dumps([_written(each, folder / f"plain-{k}.npz") for k, each in enumerate(asked)]))
+    written = [_written(each, folder / f"plain-{k}.npz") for k, each in enumerate(asked)]
+    request.write_text(json.dumps({"root": str(project_root()), "asked": written}))
     home = str(Path(expunge.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH", ""))))
+    # -P: packages of these names in the folder that the command was given in are not meant.
     done = subprocess.run(
-        [sys.executable, "-m", "expunge.reproduction.implicit_noise.process", str(request), str(result)],
+        [sys.executable, "-P", "-m", "expunge.reproduction.implicit_noise.process", str(request), str(result)],
         env={**os.environ, **environment, "PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
@@ -93,7 +96,9 @@ def _answer(request: Mapping[str, Any]) -> Part:
 
 
 def _main(request: Path, result: Path) -> None:
-    answers = [_answer(each) for each in json.loads(request.read_text())]
+    told = json.loads(request.read_text())
+    set_project_root(Path(told["root"]))
+    answers = [_answer(each) for each in told["asked"]]
     named = {f"{k} {key}": value for k, answer in enumerate(answers) for key, value in answer.items()}
     np.savez(result, **named)  # type: ignore[arg-type]
 
