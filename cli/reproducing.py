@@ -131,41 +131,22 @@ def _show(found: Results, json: bool) -> None:
     )
 
 
-# With another seed one estimate in twenty lies outside of its own limits by chance, and they are not independent.
-MOST_APART = 0.2
-
-
 def _compare(stated: Results, found: Results) -> None:
     from expunge.errors import ExpungeError, UsageError
-    from expunge.reproduction.results import comparable, disagreements, unlike
+    from expunge.reproduction.comparison import compare
 
-    count = len(comparable(stated, found))
-    if stated.scenario == found.scenario and not count:
-        raise UsageError("Those results are of other data sets.", f"They are of {', '.join(stated.config['worlds'])}.")
-    if differ := unlike(stated, found):
+    told = compare(stated, found)
+    if told.unlike:
         raise UsageError(
-            f"Those results were measured otherwise ({', '.join(differ)} differ): they cannot be compared with these.",
+            f"Those results were measured otherwise ({', '.join(told.unlike)} differ): they cannot be compared.",
             "Compare like with like: the same declaration, with another seed at most; --quick with --quick.",
         )
-    apart = disagreements(stated, found)
-    examples = f": {'; '.join(apart[:5])}" if apart else ""
-    if found.seed == stated.seed:
-        if apart:
-            raise ExpungeError(
-                f"{len(apart)} of {count} estimates differ by more than their intervals allow{examples}.",
-                "With the same seed and the same code none should.",
-            )
-        output.say(f"All {count} estimates agree with those stated, within their intervals.")
-        return
-    gone = [name for name in comparable(stated, found) if name not in found.findings.estimates]
-    words = (
-        f"With another seed, which also deals the records out anew, {len(apart)} of {count} estimates lie outside of"
-        f" their own 95 % limits (one in twenty is to be expected), and {len(gone)} can no longer be"
-        f" estimated{examples}."
-    )
-    if len(apart) > MOST_APART * count:
-        raise ExpungeError(words, f"More than {MOST_APART:.0%} of them: that is not chance alone.")
-    output.say(words)
+    if not told.compared:
+        raise UsageError("Those results are of other data sets.", f"They are of {', '.join(stated.config['worlds'])}.")
+    if not told.agrees:
+        hint = "the same seed and the same code" if told.same_seed else "chance alone"
+        raise ExpungeError(told.words, f"With {hint} that should not be.")
+    output.say(told.words)
 
 
 def _write(file: Path, quick: bool, json: bool) -> None:

@@ -83,7 +83,7 @@ def _anchor(title: str) -> str:
 
 def _not_run(results: Mapping[str, Results]) -> list[str]:
     """Which shipped scenarios have no results here, so that silence is not taken for an answer."""
-    missing = [name for name in SCENARIOS if name not in results or results[name].config.get("partial")]
+    missing = [name for name in SCENARIOS if name not in results or results[name].incomplete]
     return [f"**Not run in full yet: {', '.join(missing)}.**", ""] if missing else []
 
 
@@ -101,13 +101,11 @@ def _scenario(name: str, own: Results, folder: str) -> list[str]:
     made = own.provenance
     machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
     versions = ", ".join(f"{key} {value}" for key, value in made.versions.items())
-    notes = " **A quick run, too small for a claim.**" if own.quick else ""
-    if own.config.get("partial"):
-        notes += f" **Only {', '.join(own.config['worlds'])}: decides nothing.**"
+    note = f" **Decides nothing: {own.incomplete}.**" if own.incomplete else ""
     lines = [
         f"## {own.title}",
         "",
-        f"`expunge reproduce {name}{' --quick' if own.quick else ''}`: {own.question}{notes}",
+        f"`expunge reproduce {name}{' --quick' if own.quick else ''}`: {own.question}{note}",
         "",
         *(line for words in own.findings.answer for line in (f"> {words}", ">")),
         "",

@@ -32,14 +32,12 @@ KINDS: dict[str, Kind] = dict(zip(get_args(Verdict), ("good", "bad", "unsure"), 
 
 def results_page(results: Results) -> str:
     """One self-contained page."""
-    quick = "A quick run: it shows that everything works, and is too small for a claim." if results.quick else ""
-    if results.config.get("partial"):
-        quick = f"{quick} Only {', '.join(results.config['worlds'])} of its data sets: it decides nothing.".strip()
+    note = f"This run decides nothing: {results.incomplete}." if results.incomplete else ""
     pilots = str(results.config.get("pilots") or "")
     return page(
         results.title,
         [
-            notice(quick, "unsure") if quick else "",
+            notice(note, "unsure") if note else "",
             section(
                 "What it says",
                 *(paragraph(words) for words in results.findings.answer),

@@ -12,10 +12,11 @@ import pytest
 from expunge.reporting.results_document import document, read_results
 from expunge.reporting.results_page import results_page
 from expunge.reporting.scenario_plots import plot_file, scenario_plot
+from expunge.reproduction.comparison import compare
 from expunge.reproduction.config import ScenarioConfig
 from expunge.reproduction.findings import Figure, Findings, Series, Table, over_seeds
 from expunge.reproduction.registry import SCENARIOS
-from expunge.reproduction.results import Provenance, Results, comparable, disagreements, machine, make_results, unlike
+from expunge.reproduction.results import Provenance, Results, machine, make_results
 
 POINTS = Series(
     name="sets <b>", x=(1.0, 10.0, 1000.0), y=(0.2, 0.5, 0.9), low=(0.1, -math.inf, 0.8), high=(0.3, math.inf, 1.0),
@@ -125,20 +126,21 @@ def test_a_quick_run_says_so_everywhere() -> None:
     part = _results([1.0, 1.1, 0.9, 1.05, 0.95], partial=True)
     assert {c.verdict for c in part.conclusions} == {"undecided"} and "decides nothing" in results_page(part)
     text = document(dict.fromkeys(SCENARIOS, part), "r")[""]
-    assert "Not run in full yet: predict-sgld" in text and "**Only digits: decides nothing.**" in text
+    assert "Not run in full yet: predict-sgld" in text and "only digits ran.**" in text
 
 
 def test_only_like_runs_are_compared() -> None:
     one = _results([1.0, 1.1, 0.9, 1.05, 0.95])
-    assert unlike(one, one.model_copy(update={"seed": 9, "config": {**one.config, "seed": 9}})) == []
+    assert compare(one, one.model_copy(update={"seed": 9, "config": {**one.config, "seed": 9}})).unlike == ()
     more = {**one.config, "options": {"looks": 3}, "originals": 4}
-    assert unlike(one, one.model_copy(update={"config": more})) == ["originals", "options"]
+    assert compare(one, one.model_copy(update={"config": more})).unlike == ("originals", "options")
     elsewhere = {**one.config["worlds"]["digits"], "data": {**one.config["worlds"]["digits"]["data"]}}
     elsewhere["data"]["options"] = {"data_dir": "there", "download": True}
-    assert unlike(one, one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})) == []
+    moved = one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})
+    assert compare(one, moved).unlike == ()
     elsewhere["data"]["options"] = {"limit": 9}
     moved = one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})
-    assert unlike(one, moved) == ["worlds.digits"]
+    assert compare(one, moved).unlike == ("worlds.digits",)
 
 
 def test_infinite_intervals_survive_the_file() -> None:
@@ -151,9 +153,25 @@ def test_infinite_intervals_survive_the_file() -> None:
 def test_a_rerun_is_compared_within_the_intervals() -> None:
     rng = np.random.default_rng(0)
     stated, again, other = (_results((m + rng.normal(size=6) * 0.1).tolist()) for m in (1.0, 1.0, 2.0))
-    assert disagreements(stated, stated) == [] and disagreements(stated, again) == []
-    assert len(disagreements(stated, other)) == 1 and "digits: slope" in disagreements(stated, other)[0]
-    assert disagreements(stated, other, 1e-12) == [], "at a level that asks for more"
+    for rerun in (stated, again):
+        assert (told := compare(stated, rerun)).agrees and told.words.startswith("All 1 estimates agree")
+    parted = compare(stated, other)
+    assert not parted.agrees and len(parted.apart) == 1 and "1 of 1 estimates differ" in parted.words
+    assert "digits: slope" in parted.words and not compare(stated, other.model_copy(update={"seed": 1})).agrees
+
+
+def test_with_another_seed_some_may_lie_apart() -> None:
+    def with_values(*values: float) -> Results:
+        own = _results([1.0, 1.1, 0.9, 1.05, 0.95])
+        one = own.findings.estimates["digits: slope"]
+        estimates = {f"digits: {k}": one.model_copy(update={"value": value}) for k, value in enumerate(values)}
+        return own.model_copy(update={"findings": own.findings.model_copy(update={"estimates": estimates})})
+
+    stated, one_off, two_off = with_values(*[1.0] * 5), with_values(9, 1, 1, 1, 1), with_values(9, 9, 1, 1, 1)
+    assert not compare(stated, one_off).agrees
+    told = compare(stated, one_off.model_copy(update={"seed": 1}))
+    assert told.agrees and "1 of 5" in told.words and "one in twenty is to be expected" in told.words
+    assert not compare(stated, two_off.model_copy(update={"seed": 1})).agrees
 
 
 def test_a_rerun_of_one_data_set_is_compared_on_that_alone() -> None:
@@ -168,8 +186,8 @@ def test_a_rerun_of_one_data_set_is_compared_on_that_alone() -> None:
         }
     )
     part = _results([1.0, 1.1, 0.9])
-    assert comparable(whole, whole) == list(names) and comparable(whole, part) == ["digits: slope"]
-    assert disagreements(whole, part) == []
+    assert compare(whole, whole).compared == 3 and compare(whole, part).compared == 1
+    assert compare(whole, part).agrees
     nothing = part.model_copy(update={"findings": Findings(estimates={})})
-    assert disagreements(whole, nothing) == ["digits: slope: stated 1, not estimated now"]
-    assert disagreements(whole, nothing.model_copy(update={"seed": 1})) == [], "with another seed that can happen"
+    assert not (told := compare(whole, nothing)).agrees and "digits: slope: not estimated now" in told.words
+    assert compare(whole, nothing.model_copy(update={"seed": 1})).agrees, "with another seed that can happen"
