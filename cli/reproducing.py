@@ -11,6 +11,7 @@ from cli import output
 from cli.context import Json, Set, project, refuse_unwritable, start
 
 if TYPE_CHECKING:
+    from expunge.reproduction.config import ScenarioConfig
     from expunge.reproduction.results import Results
 
 
@@ -53,6 +54,8 @@ def reproduce(
 
     stated = _stated(compare)
     declared = load_scenario(_declaration(scenario, config), quick, overrides or [], only or [], data_dir)
+    if stated is not None:
+        _refuse_unlike(stated, declared)
     start()
     from pipelines.reproduction import run_reproduction
 
@@ -131,18 +134,23 @@ def _show(found: Results, json: bool) -> None:
     )
 
 
+def _refuse_unlike(stated: Results, declared: ScenarioConfig) -> None:
+    """Before the work: what is measured otherwise cannot be compared."""
+    from expunge.errors import UsageError
+    from expunge.reproduction.comparison import unlike
+
+    if differ := unlike(stated, declared):
+        raise UsageError(
+            f"Those results were measured otherwise ({', '.join(differ)} differ): they cannot be compared.",
+            "Compare like with like: the same declaration, with another seed at most; --quick with --quick.",
+        )
+
+
 def _compare(stated: Results, found: Results) -> None:
-    from expunge.errors import ExpungeError, UsageError
+    from expunge.errors import ExpungeError
     from expunge.reproduction.comparison import compare
 
     told = compare(stated, found)
-    if told.unlike:
-        raise UsageError(
-            f"Those results were measured otherwise ({', '.join(told.unlike)} differ): they cannot be compared.",
-            "Compare like with like: the same declaration, with another seed at most; --quick with --quick.",
-        )
-    if not told.compared:
-        raise UsageError("Those results are of other data sets.", f"They are of {', '.join(stated.config['worlds'])}.")
     if not told.agrees:
         hint = "the same seed and the same code" if told.same_seed else "chance alone"
         raise ExpungeError(told.words, f"With {hint} that should not be.")

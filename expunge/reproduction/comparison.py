@@ -20,12 +20,10 @@ MOST_APART = 0.2
 class Comparison:
     """What a rerun says of results that are stated.
 
-    unlike: what was measured otherwise, as keys of the declaration; where there is any, nothing is compared. compared:
-    how many estimates both can have. apart: those that differ by more than their intervals allow, a sentence each.
-    gone: those that the rerun could not estimate. same_seed: then all must agree.
+    compared: how many estimates both can have. apart: those that differ by more than their intervals allow, a sentence
+    each. gone: those that the rerun could not estimate. same_seed: then all must agree.
     """
 
-    unlike: tuple[str, ...]
     compared: int
     apart: tuple[str, ...]
     gone: tuple[str, ...]
@@ -57,19 +55,22 @@ def compare(stated: Results, rerun: Results) -> Comparison:
     names = _comparable(stated, rerun)
     gone = tuple(name for name in names if name not in rerun.findings.estimates)
     apart = tuple(words for name in names if name not in gone and (words := _apart(stated, rerun, name)))
-    return Comparison(_unlike(stated, rerun), len(names), apart, gone, stated.seed == rerun.seed)
+    return Comparison(len(names), apart, gone, stated.seed == rerun.seed)
 
 
-def _unlike(stated: Results, rerun: Results) -> tuple[str, ...]:
-    one, other = _measured(stated), _measured(rerun)
+def unlike(stated: Results, declared: ScenarioConfig) -> tuple[str, ...]:
+    """What a declaration would measure otherwise than was stated, seeds apart, as its keys: then nothing compares."""
+    one, other = _measured(ScenarioConfig.model_validate(stated.config)), _measured(declared)
     shared = [name for name in one["worlds"] if name in other["worlds"]]
     found = [key for key in ("scenario", "measure", "originals", "options") if one[key] != other[key]]
+    if not shared:
+        found.append("worlds")
     return (*found, *(f"worlds.{name}" for name in shared if one["worlds"][name] != other["worlds"][name]))
 
 
-def _measured(results: Results) -> dict[str, Any]:
-    """What was measured, wherever the data lay."""
-    found = ScenarioConfig.model_validate(results.config).measured()
+def _measured(config: ScenarioConfig) -> dict[str, Any]:
+    """What is measured, wherever the data lies."""
+    found = config.measured()
     for world in found["worlds"].values():
         world["data"]["options"].pop("data_dir", None)
     return found

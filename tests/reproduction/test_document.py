@@ -12,7 +12,7 @@ import pytest
 from expunge.reporting.results_document import document, read_results
 from expunge.reporting.results_page import results_page
 from expunge.reporting.scenario_plots import plot_file, scenario_plot
-from expunge.reproduction.comparison import compare
+from expunge.reproduction.comparison import compare, unlike
 from expunge.reproduction.config import ScenarioConfig
 from expunge.reproduction.findings import Figure, Findings, Series, Table, over_seeds
 from expunge.reproduction.registry import SCENARIOS
@@ -131,16 +131,18 @@ def test_a_quick_run_says_so_everywhere() -> None:
 
 def test_only_like_runs_are_compared() -> None:
     one = _results([1.0, 1.1, 0.9, 1.05, 0.95])
-    assert compare(one, one.model_copy(update={"seed": 9, "config": {**one.config, "seed": 9}})).unlike == ()
-    more = {**one.config, "options": {"looks": 3}, "originals": 4}
-    assert compare(one, one.model_copy(update={"config": more})).unlike == ("originals", "options")
-    elsewhere = {**one.config["worlds"]["digits"], "data": {**one.config["worlds"]["digits"]["data"]}}
-    elsewhere["data"]["options"] = {"data_dir": "there", "download": True}
-    moved = one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})
-    assert compare(one, moved).unlike == ()
-    elsewhere["data"]["options"] = {"limit": 9}
-    moved = one.model_copy(update={"config": {**one.config, "worlds": {"digits": elsewhere}}})
-    assert compare(one, moved).unlike == ("worlds.digits",)
+
+    def differ(**changes: Any) -> tuple[str, ...]:
+        return unlike(one, ScenarioConfig.model_validate({**one.config, **changes}))
+
+    def digits(**options: Any) -> dict[str, Any]:
+        own = one.config["worlds"]["digits"]
+        return {"digits": {**own, "data": {**own["data"], "options": options}}}
+
+    assert differ(seed=9) == () == differ(worlds=digits(data_dir="there", download=True))
+    assert differ(options={"looks": 3}, originals=4) == ("originals", "options")
+    assert differ(worlds=digits(limit=9)) == ("worlds.digits",)
+    assert differ(worlds={"other": digits()["digits"]}) == ("worlds",)
 
 
 def test_infinite_intervals_survive_the_file() -> None:
